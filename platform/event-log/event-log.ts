@@ -1,0 +1,77 @@
+/**
+ * The event log: topics of keyed records, read by consumer groups. Delivery is at least once; records of one key reach a
+ * group's handler in the order in which they were published, as long as none of them has to be retried.
+ *
+ * Two drivers stand behind it: Redis Streams for a single machine, Kafka beyond it; `contract.ts` holds both to this text.
+ */
+export interface EventLog {
+  /** Appends records, all in one step where the driver can. Resolves once they are durable; rejects if any may be lost. */
+  publish(records: readonly EventRecord[]): Promise<void>;
+
+  /** The newest record of a topic, or null. */
+  last(topic: string): Promise<ReceivedEvent | null>;
+
+  /**
+   * Delivers every record of the topics to one member of the group. A group that is new starts at the oldest record kept.
+   * Resolves when the member has joined.
+   */
+  subscribe(options: SubscribeOptions): Promise<Subscription>;
+
+  /** Records of a topic that the group has not acknowledged yet. */
+  lag(topic: string, group: string): Promise<number>;
+
+  /** Dead letters of a topic, oldest first, at most `limit`. */
+  deadLetters(topic: string, limit: number): Promise<DeadLetter[]>;
+
+  /** Publishes up to `limit` of the oldest dead letters to their topic again and removes them; returns how many. */
+  replay(topic: string, limit: number): Promise<number>;
+
+  /** Closes every subscription (see {@link Subscription.close}), then the connections. */
+  close(): Promise<void>;
+}
+
+export interface EventRecord {
+  topic: string;
+  /** Records of one key stay in order. At most 255 characters. */
+  key: string;
+  /** At most 1 MiB of UTF-8. */
+  value: string;
+}
+
+export interface ReceivedEvent extends EventRecord {
+  /** The driver's name for its place in the topic. */
+  id: string;
+  /** 1 at the first delivery. */
+  attempt: number;
+}
+
+export interface DeadLetter extends EventRecord {
+  id: string;
+  group: string;
+  attempts: number;
+  /** Message of the error that the last attempt ended with. */
+  reason: string;
+  /** Milliseconds since 1970. */
+  failedAt: number;
+}
+
+export interface SubscribeOptions {
+  group: string;
+  topics: readonly string[];
+  /**
+   * Resolving acknowledges the record; throwing asks for another delivery. A delivery may be repeated, also after a success.
+   * The signal aborts when the subscription is closed and its drain time is over.
+   */
+  handler: (event: ReceivedEvent, signal: AbortSignal) => Promise<void>;
+  /** Handlers at work at once in this member; records of one key never overlap. Default 16. */
+  concurrency?: number;
+  /** Waits before the 2nd, 3rd, … delivery in milliseconds; after the last one the record becomes a dead letter. */
+  retryDelaysMs?: readonly number[];
+  /** Told of every failed delivery. */
+  onError?: (event: ReceivedEvent, error: unknown, outcome: "retry" | "dead letter") => void;
+}
+
+export interface Subscription {
+  /** Stops taking records, waits up to `drainMs` (default 10 s) for handlers at work, gives unfinished records back. */
+  close(drainMs?: number): Promise<void>;
+}

@@ -1,0 +1,51 @@
+import type { Readable } from "node:stream";
+
+/** The few calls on object storage that Flick needs; keys never start with a slash. */
+export interface ObjectStore {
+  /**
+   * Stores an object in one step: it appears whole or not at all, also when the stream fails or the signal aborts.
+   * @param body a path of a file, or a stream (which is destroyed on failure and never retried).
+   */
+  put(key: string, body: string | Readable, options: PutOptions): Promise<void>;
+
+  /** Downloads to a file. Fails with {@link ObjectNotFound}, or when the object has more than `maxBytes`. */
+  getFile(key: string, path: string, options: { maxBytes: number; signal?: AbortSignal }): Promise<void>;
+
+  /** Size in bytes and content type, or null when there is no such object. */
+  head(key: string): Promise<{ size: number; contentType: string } | null>;
+
+  /** Succeeds also when there is no such object. */
+  delete(key: string): Promise<void>;
+
+  /** Keys under a prefix in lexical order, at most 1 000 a page, after `after`. */
+  list(prefix: string, after?: string): Promise<{ key: string; size: number; modifiedAt: number }[]>;
+
+  /** A URL that lets its holder read a private object for so many seconds. */
+  signedUrl(key: string, expiresSeconds: number): string;
+
+  /** The lasting URL of a public object. */
+  publicUrl(key: string): string;
+}
+
+export interface PutOptions {
+  contentType: string;
+  /** Anybody may read it under its public URL. Default: only with a signed URL. */
+  public?: boolean;
+  cacheControl?: string;
+  signal?: AbortSignal;
+}
+
+export class ObjectNotFound extends Error {
+  override name = "ObjectNotFound";
+}
+
+export interface ObjectStoreOptions {
+  /** Where our programs reach the bucket, for example `http://localhost:8091` or `https://bucket.oss-region.example`. */
+  endpoint: string;
+  /** Where players reach the bucket; usually a CDN in front of it. Default: the endpoint. */
+  publicUrl?: string;
+  region: string;
+  bucket: string;
+  accessKeyId: string;
+  accessKeySecret: string;
+}
