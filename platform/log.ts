@@ -16,11 +16,13 @@ export type LogLevel = (typeof levels)[number];
 export function createLog(options: { program: string; level?: LogLevel; write?: (line: string) => void }): Log {
   const write = options.write ?? ((line) => void process.stdout.write(line));
   const lowest = levels.indexOf(options.level ?? "info");
-  const at = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
-    if (levels.indexOf(level) < lowest) return;
-    const line = { time: new Date().toISOString(), level, program: options.program, message, ...fields };
-    write(`${JSON.stringify(line, (_key, value: unknown) => (value instanceof Error ? describe(value) : value))}\n`);
-  };
+  const at =
+    (level: LogLevel) =>
+    (message: string, fields: LogFields = {}) => {
+      if (levels.indexOf(level) < lowest) return;
+      const line = { time: new Date().toISOString(), level, program: options.program, message, ...fields };
+      write(`${JSON.stringify(line, (_key, value: unknown) => (value instanceof Error ? describe(value) : value))}\n`);
+    };
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 }
 
