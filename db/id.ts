@@ -33,7 +33,7 @@ export function createIdGenerator(node: number, now: () => number = Date.now): (
   };
 }
 
-/** Milliseconds since 1970 at which an id was made (a little later where its generator had to borrow). */
-export function idTime(id: number): number {
-  return Math.floor(id / millisecond) + idEpoch;
+/** The smallest id that can be made at a time, given in milliseconds since 1970. */
+export function firstIdAt(time: number): number {
+  return Math.max(0, time - idEpoch) * millisecond;
 }

@@ -1,0 +1,147 @@
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+
+import { EnvError, readEnv, url, whole } from "@flick/platform/env.ts";
+import { createLog } from "@flick/platform/log.ts";
+import { Miniflare } from "miniflare";
+import * as v from "valibot";
+
+export interface GatewayOptions {
+  /** Default 0: any free one. */
+  port?: number;
+  /** Default 127.0.0.1. */
+  hostname?: string;
+  /** In place of the variables of the same names in wrangler.toml. */
+  vars?: Record<string, string>;
+  /** Gets every line that the Worker or workerd logs, without its end; standard output by default. */
+  log?: (line: string) => void;
+}
+
+export interface Gateway {
+  /** Without a slash at its end. */
+  url: string;
+  stop(): Promise<void>;
+}
+
+const startTimeoutMs = 20_000;
+
+/**
+ * Runs the edge gateway in workerd on this machine, as wrangler.toml describes it. Nothing leaves the machine but its calls to the
+ * origin.
+ *
+ * @throws when the port is taken, or the bindings are not right: the message says which and why.
+ */
+export async function startGateway(options: GatewayOptions = {}): Promise<Gateway> {
+  const config = await readWranglerConfig();
+  const { port = 0, hostname = "127.0.0.1", log = printLine } = options;
+  // Miniflare takes the path of workerd, and whether it may ask Cloudflare for its location, from here only.
+  process.env["MINIFLARE_WORKERD_PATH"] = fileURLToPath(new URL("workerd-guard.sh", import.meta.url));
+  process.env["CLOUDFLARE_CF_FETCH_ENABLED"] = "false";
+  const runtimeLog = createLog({ program: "workerd", write: (line) => log(line.trimEnd()) });
+  const miniflare = new Miniflare({
+    host: hostname,
+    port,
+    cf: false,
+    modules: [{ type: "ESModule", path: "worker.js", contents: await bundle(config.main) }],
+    compatibilityDate: config.compatibility_date,
+    compatibilityFlags: config.compatibility_flags,
+    bindings: { ...config.vars, ...options.vars },
+    unsafeRuntimeEnv: { WORKERD_BINARY: workerdBinary() },
+    handleStructuredLogs({ level, message }: { level: string; message: string }) {
+      if (message.startsWith("{")) log(message);
+      else runtimeLog[level === "error" || level === "warn" ? level : "info"](message);
+    },
+  });
+  try {
+    const ready = await within(startTimeoutMs, miniflare.ready);
+    await assertHealthy(ready);
+    return { url: ready.origin, stop: () => miniflare.dispose() };
+  } catch (error) {
+    await miniflare.dispose().catch(() => {});
+    throw error;
+  }
+}
+
+const root = new URL("../", import.meta.url);
+
+const wranglerConfig = v.object({
+  main: v.string(),
+  compatibility_date: v.string(),
+  compatibility_flags: v.optional(v.array(v.string()), []),
+  vars: v.optional(v.record(v.string(), v.string()), {}),
+});
+
+async function readWranglerConfig(): Promise<v.InferOutput<typeof wranglerConfig>> {
+  return v.parse(wranglerConfig, Bun.TOML.parse(await Bun.file(new URL("wrangler.toml", root)).text()));
+}
+
+/** One module with everything in it, resolved under the conditions that wrangler uses. */
+async function bundle(main: string): Promise<string> {
+  const { outputs } = await Bun.build({
+    entrypoints: [fileURLToPath(new URL(main, root))],
+    target: "browser",
+    format: "esm",
+    conditions: ["workerd", "worker", "browser"],
+    external: ["cloudflare:*", "node:*"],
+  });
+  const [output] = outputs;
+  if (!output) throw new Error(`nothing was bundled from ${main}`);
+  return output.text();
+}
+
+/** The binary that this version of Miniflare was made for. */
+function workerdBinary(): string {
+  const { default: path } = createRequire(Bun.resolveSync("miniflare", import.meta.dir))("workerd") as {
+    default: string;
+  };
+  return path;
+}
+
+/** Bad bindings show themselves with the first request only. */
+async function assertHealthy(base: URL): Promise<void> {
+  const response = await fetch(new URL("/healthz", base), { signal: AbortSignal.timeout(startTimeoutMs) });
+  if (response.ok) return void (await response.arrayBuffer());
+  const { status_msg: message } = v.parse(v.object({ status_msg: v.string() }), await response.json());
+  throw new Error(message);
+}
+
+async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  const { promise: late, reject } = Promise.withResolvers<never>();
+  const timer = setTimeout(() => reject(new Error(`workerd did not start within ${ms / 1000} s`)), ms);
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function printLine(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** As a program: the gateway until SIGTERM or SIGINT. */
+async function runProgram(): Promise<void> {
+  const log = createLog({ program: "gateway" });
+  try {
+    const env = readEnv({
+      HOST: v.optional(v.string(), "127.0.0.1"),
+      PORT: v.optional(whole(0, 65_535), "8080"),
+      ORIGIN_URL: v.optional(url("http:", "https:")),
+      MAX_UPLOAD_BYTES: v.optional(whole(1024, 4_000_000_000)),
+    });
+    const vars = {
+      ...(env.ORIGIN_URL === undefined ? {} : { ORIGIN_URL: env.ORIGIN_URL }),
+      ...(env.MAX_UPLOAD_BYTES === undefined ? {} : { MAX_UPLOAD_BYTES: String(env.MAX_UPLOAD_BYTES) }),
+    };
+    const gateway = await startGateway({ hostname: env.HOST, port: env.PORT, vars });
+    log.info("ready", { url: gateway.url });
+    const stop = () => void gateway.stop().then(() => process.exit(0));
+    process.once("SIGTERM", stop);
+    process.once("SIGINT", stop);
+  } catch (error) {
+    log.error("cannot start", error instanceof EnvError ? { problem: error.message } : { error });
+    process.exit(1);
+  }
+}
+
+if (import.meta.main) await runProgram();

@@ -1,0 +1,62 @@
+import { createServer } from "node:net";
+
+import { Refusal } from "./refusal.ts";
+
+/** Every server of the stack listens here, so that nothing of it can be reached from another machine. */
+export const host = "127.0.0.1";
+
+export interface WantedPort {
+  /** Who will listen, as a person would name it. */
+  owner: string;
+  port: number;
+  /** The variable that moves it elsewhere. */
+  variable: string;
+}
+
+/** @throws {Refusal} names every port that is taken, who wants it and the variable that changes it. */
+export async function requireFreePorts(wanted: readonly WantedPort[]): Promise<void> {
+  const problems = await Promise.all(
+    wanted.map(async ({ owner, port, variable }, index) => {
+      const rival = wanted.slice(0, index).find((other) => other.port === port);
+      const code = rival ? "EADDRINUSE" : await tryPort(port);
+      if (code === null) return null;
+      const reason = rival
+        ? `is also given to ${rival.owner}`
+        : code === "EADDRINUSE"
+          ? "is taken by another program"
+          : `cannot be opened (${code})`;
+      return `Port ${port}, wanted by ${owner}, ${reason}. Choose another one with ${variable}=<port>.`;
+    }),
+  );
+  const found = problems.filter((problem) => problem !== null);
+  if (found.length > 0) throw new Refusal(found.join("\n"));
+}
+
+/** Ports that nobody listens on at the moment, all different. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(Array.from({ length: count }, () => listen(0)));
+  return Promise.all(servers.map(({ port, close }) => close().then(() => port)));
+}
+
+/** Null when the port can be had, else the system's error code. */
+async function tryPort(port: number): Promise<string | null> {
+  try {
+    const server = await listen(port);
+    await server.close();
+    return null;
+  } catch (error) {
+    return error instanceof Error && "code" in error ? String(error.code) : String(error);
+  }
+}
+
+function listen(port: number): Promise<{ port: number; close: () => Promise<void> }> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen({ port, host, exclusive: true }, () => {
+      const address = server.address();
+      if (address === null || typeof address === "string") throw new TypeError("a TCP server has an address with a port");
+      resolve({ port: address.port, close: () => new Promise((done) => server.close(() => done())) });
+    });
+  });
+}

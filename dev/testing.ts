@@ -1,0 +1,143 @@
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { readEnv, url } from "@flick/platform/env.ts";
+import * as v from "valibot";
+
+import { createGuard } from "./guard.ts";
+import { mariadbSpec, mariadbUrl, prepareMariadb } from "./mariadb.ts";
+import { freePorts } from "./ports.ts";
+import type { ProgramSpec } from "./program.ts";
+import { startProgram } from "./program.ts";
+import type { OssAccess } from "./programs.ts";
+import { ossStoreSpec } from "./programs.ts";
+import { prepareRedis, redisSpec, redisUrl } from "./redis.ts";
+
+/** Servers that tests may use; every test makes a database, keys and objects of its own in them. */
+export interface TestServers {
+  /** Its user may create databases and read the binary log. */
+  mysqlUrl: string;
+  redisUrl: string;
+  ossUrl: string;
+  oss: OssAccess;
+}
+
+/** One server of a test's own, which it may stop and start again on the same port with the same data. */
+export interface TestServer {
+  url: string;
+  /** Of the process that runs now. */
+  pid(): number;
+  /** As an operator would: SIGTERM, and wait for the end. */
+  stop(): Promise<void>;
+  /** As a crash would: SIGKILL, and wait for the end. */
+  kill(): Promise<void>;
+  /** Resolves when it answers. */
+  start(): Promise<void>;
+}
+
+/**
+ * The servers that the environment names (`FLICK_TEST_MYSQL_URL`, `FLICK_TEST_REDIS_URL`, `FLICK_TEST_OSS_URL` with
+ * `FLICK_TEST_OSS_REGION`, `…_BUCKET`, `…_ACCESS_KEY_ID`, `…_ACCESS_KEY_SECRET`); the missing ones are started once per
+ * process in a temporary folder, and are gone with it when the process ends.
+ */
+export function testServers(): Promise<TestServers> {
+  return (shared ??= startMissing());
+}
+
+/** A MariaDB of the test's own. Its files stay in `dir`, which is the test's to remove after `stop`. */
+export async function startMariadb(options: { dir: string; port?: number }): Promise<TestServer> {
+  const port = options.port ?? (await freePort());
+  const settings = { dir: options.dir, port, password: testSecret, durable: false };
+  await prepareMariadb(settings);
+  return startServer(mariadbSpec(settings), mariadbUrl(settings));
+}
+
+/** A Redis of the test's own. Its files stay in `dir`, which is the test's to remove after `stop`. */
+export async function startRedis(options: { dir: string; port?: number }): Promise<TestServer> {
+  const settings = { dir: options.dir, port: options.port ?? (await freePort()), password: testSecret };
+  await prepareRedis(settings);
+  return startServer(redisSpec(settings), redisUrl(settings));
+}
+
+/** The environment in which {@link testServers} finds these servers. */
+export function testServersEnv(servers: TestServers): Record<string, string> {
+  return {
+    FLICK_TEST_MYSQL_URL: servers.mysqlUrl,
+    FLICK_TEST_REDIS_URL: servers.redisUrl,
+    FLICK_TEST_OSS_URL: servers.ossUrl,
+    FLICK_TEST_OSS_REGION: servers.oss.region,
+    FLICK_TEST_OSS_BUCKET: servers.oss.bucket,
+    FLICK_TEST_OSS_ACCESS_KEY_ID: servers.oss.accessKeyId,
+    FLICK_TEST_OSS_ACCESS_KEY_SECRET: servers.oss.accessKeySecret,
+  };
+}
+
+const testSecret = "known-to-every-test";
+let shared: Promise<TestServers> | undefined;
+
+
+async function startMissing(): Promise<TestServers> {
+  const env = readEnv({
+    FLICK_TEST_MYSQL_URL: v.optional(url("mysql:")),
+    FLICK_TEST_REDIS_URL: v.optional(url("redis:")),
+    FLICK_TEST_OSS_URL: v.optional(url("http:")),
+    FLICK_TEST_OSS_REGION: v.optional(v.string(), "local"),
+    FLICK_TEST_OSS_BUCKET: v.optional(v.string(), "flick"),
+    FLICK_TEST_OSS_ACCESS_KEY_ID: v.optional(v.string(), testSecret),
+    FLICK_TEST_OSS_ACCESS_KEY_SECRET: v.optional(v.string(), testSecret),
+  });
+  const oss = {
+    region: env.FLICK_TEST_OSS_REGION,
+    bucket: env.FLICK_TEST_OSS_BUCKET,
+    accessKeyId: env.FLICK_TEST_OSS_ACCESS_KEY_ID,
+    accessKeySecret: env.FLICK_TEST_OSS_ACCESS_KEY_SECRET,
+  };
+  const start = await privateServers();
+  const [mysqlUrl, redis, ossUrl] = await Promise.all([
+    env.FLICK_TEST_MYSQL_URL ?? start("mysql", (dir) => startMariadb({ dir })),
+    env.FLICK_TEST_REDIS_URL ?? start("redis", (dir) => startRedis({ dir })),
+    env.FLICK_TEST_OSS_URL ?? start("oss", (dir) => startOssStore({ dir, oss })),
+  ]);
+  return { mysqlUrl, redisUrl: redis, ossUrl, oss };
+}
+
+/** Starts servers in one temporary folder, guarded because `bun test` calls no exit handler. */
+async function privateServers() {
+  const guard = createGuard(await mkdtemp(join(tmpdir(), "flick-test-")));
+  return async (name: string, start: (dir: string) => Promise<TestServer>): Promise<string> => {
+    const server = await start(join(guard.dir, name));
+    guard.watch(server.pid());
+    return server.url;
+  };
+}
+
+async function startOssStore({ dir, oss }: { dir: string; oss: OssAccess }): Promise<TestServer> {
+  const port = await freePort();
+  return startServer(ossStoreSpec({ port, dir, oss }), `http://localhost:${port}`);
+}
+
+async function startServer(spec: ProgramSpec, address: string): Promise<TestServer> {
+  const launch = () => startProgram(spec, (line) => void process.stderr.write(`${spec.name}: ${line}\n`));
+  let program = launch();
+  await program.ready;
+  return {
+    url: address,
+    pid: () => program.pid,
+    stop: () => program.stop(),
+    async kill() {
+      program.kill();
+      await program.exited;
+    },
+    async start() {
+      program = launch();
+      await program.ready;
+    },
+  };
+}
+
+async function freePort(): Promise<number> {
+  const [port] = await freePorts(1);
+  if (port === undefined) throw new Error("no free port");
+  return port;
+}

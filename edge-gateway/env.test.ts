@@ -1,0 +1,26 @@
+import { expect, test } from "bun:test";
+
+import { readBindings } from "./env.ts";
+
+test("takes bindings as wrangler gives them, numbers as numbers or text", () => {
+  const settings = { ORIGIN_URL: "https://origin.example/base", MAX_UPLOAD_BYTES: 100_000 };
+  expect(readBindings({ ORIGIN_URL: "https://origin.example/base//", MAX_UPLOAD_BYTES: "100000" })).toEqual({
+    settings,
+  });
+  expect(readBindings({ ...settings, SOMETHING_ELSE: {} })).toEqual({ settings });
+});
+
+test.each<[unknown, string[]]>([
+  [{}, ["ORIGIN_URL is missing", "MAX_UPLOAD_BYTES is missing"]],
+  [
+    { ORIGIN_URL: "localhost:8090", MAX_UPLOAD_BYTES: 5000 },
+    ["ORIGIN_URL must be a URL that begins with http:// or https://"],
+  ],
+  [{ ORIGIN_URL: 7, MAX_UPLOAD_BYTES: 5000 }, ["ORIGIN_URL must be a URL that begins with http:// or https://"]],
+  ...["1 GiB", "", "-1", "1.5", 10, 1.5, 5e9, true].map((bytes): [unknown, string[]] => [
+    { ORIGIN_URL: "http://o", MAX_UPLOAD_BYTES: bytes },
+    ["MAX_UPLOAD_BYTES must be a whole number from 1024 to 4000000000"],
+  ]),
+])("says what is wrong with %j", (env, problems) => {
+  expect(readBindings(env)).toEqual({ problems });
+});

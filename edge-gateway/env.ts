@@ -1,0 +1,33 @@
+import * as v from "valibot";
+
+const originUrl = "must be a URL that begins with http:// or https://";
+const byteCount = "must be a whole number from 1024 to 4000000000";
+
+/** What the gateway is told by its bindings; wrangler.toml describes each. */
+const bindings = v.object({
+  ORIGIN_URL: v.pipe(
+    v.string(originUrl),
+    v.check((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), originUrl),
+    v.transform((text) => text.replace(/\/+$/, "")),
+  ),
+  MAX_UPLOAD_BYTES: v.pipe(
+    v.union([v.number(), v.pipe(v.string(), v.regex(/^\d+$/), v.transform(Number))], byteCount),
+    v.integer(byteCount),
+    v.minValue(1024, byteCount),
+    v.maxValue(4_000_000_000, byteCount),
+  ),
+});
+
+export type Settings = v.InferOutput<typeof bindings>;
+
+/** The settings, or one sentence for each binding that is not as it must be. The sentences never quote a value. */
+export function readBindings(env: unknown): { settings: Settings } | { problems: string[] } {
+  const result = v.safeParse(bindings, env);
+  if (result.success) return { settings: result.output };
+  return {
+    problems: result.issues.map((issue) => {
+      const name = v.getDotPath(issue) ?? "bindings";
+      return issue.input === undefined ? `${name} is missing` : `${name} ${issue.message}`;
+    }),
+  };
+}

@@ -1,0 +1,18 @@
+import type { MiddlewareHandler } from "hono";
+import { cors } from "hono/cors";
+
+/** Nothing that we answer is a page, and nearly all of it is meant for one person. */
+export const safeHeaders: MiddlewareHandler = async (c, next) => {
+  c.header("x-content-type-options", "nosniff");
+  c.header("cache-control", "no-store");
+  await next();
+};
+
+/** Web apps of any origin may call us: a caller proves itself by a token that it must send itself, never by a cookie. */
+export const browserAccess = cors({
+  origin: "*",
+  allowMethods: ["GET", "HEAD", "POST"],
+  allowHeaders: ["authorization", "content-type"],
+  exposeHeaders: ["x-request-id", "retry-after"],
+  maxAge: 86_400,
+});

@@ -1,0 +1,61 @@
+import { Code, ConnectError, createClient, type CallOptions, type Client, type Interceptor } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
+import { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+
+import type { GatewayContext } from "./endpoint.ts";
+import { tokenFrom, type Params } from "./params.ts";
+import { createUploadRelay, type UploadRelay } from "./upload.ts";
+
+/** The services behind the gateway. */
+export interface Origin {
+  users: Client<typeof UserService>;
+  videos: Client<typeof VideoService>;
+  publish: UploadRelay;
+}
+
+/** Deadline of a call that sets none of its own. */
+const callTimeoutMs = 5_000;
+
+/** @param baseUrl where every service is reached, without a slash at its end. */
+export function createOrigin(baseUrl: string): Origin {
+  const transport = createGrpcWebTransport({
+    baseUrl,
+    defaultTimeoutMs: callTimeoutMs,
+    interceptors: [silenceIsOutage],
+    fetch: plainFetch,
+  });
+  return {
+    users: createClient(UserService, transport),
+    videos: createClient(VideoService, transport),
+    publish: createUploadRelay(baseUrl),
+  };
+}
+
+/**
+ * What every call made for a request carries: its id, its end if the client goes away and, when `params` are given, the viewer's token.
+ * Without them the call is nobody's: a stale token must not keep anybody from signing in.
+ */
+export function callFrom(c: GatewayContext, params?: Params): CallOptions {
+  const token = params && tokenFrom(c.req.raw.headers, params);
+  return {
+    signal: c.req.raw.signal,
+    headers: { "x-request-id": c.get("requestId"), ...(token ? { authorization: `Bearer ${token}` } : {}) },
+  };
+}
+
+/** workerd refuses some of the options that browsers know and Connect sets. */
+function plainFetch(url: Parameters<typeof fetch>[0], init: RequestInit = {}): Promise<Response> {
+  const { method, headers, body, signal } = init;
+  return fetch(url, { method, headers, body, signal, redirect: "manual" } as RequestInit);
+}
+
+/** A call that ends without a word from the origin (refused, reset, cut off) is an outage, not a fault of ours. */
+const silenceIsOutage: Interceptor = (next) => async (request) => {
+  try {
+    return await next(request);
+  } catch (error) {
+    if (error instanceof ConnectError) throw error;
+    throw new ConnectError("no answer from the origin", Code.Unavailable, undefined, undefined, error);
+  }
+};

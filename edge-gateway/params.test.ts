@@ -1,0 +1,248 @@
+import { describe, expect, test } from "bun:test";
+
+import { reasonOf } from "@flick/proto/errors.ts";
+import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
+
+import { countParam, idParam, readParams, requiredParam, timeParam, tokenFrom, type Params } from "./params.ts";
+
+const form = "application/x-www-form-urlencoded";
+
+function post(query: string, body?: BodyInit, contentType?: string): Request {
+  return new Request(`http://gateway/douyin/user/login/${query}`, {
+    method: "POST",
+    ...(body === undefined ? {} : { body }),
+    ...(contentType === undefined ? {} : { headers: { "content-type": contentType } }),
+  });
+}
+
+async function failure(promise: Promise<unknown>): Promise<[Reason, string]> {
+  const error: unknown = await promise.then(
+    () => undefined,
+    (problem: unknown) => problem,
+  );
+  return [reasonOf(error), error instanceof Error ? error.message : "nothing was thrown"];
+}
+
+function only(name: string, value: string): Params {
+  return new Map([[name, value]]);
+}
+
+describe("readParams", () => {
+  const multipart = new FormData();
+  multipart.set("username", "zoë 🎬");
+
+  test.each<[string, Request]>([
+    ["the query", post("?username=zo%C3%AB+%F0%9F%8E%AC")],
+    ["an urlencoded form", post("", "username=zo%C3%AB%20%F0%9F%8E%AC", form)],
+    ["a form with a charset", post("", "username=zo%C3%AB+%F0%9F%8E%AC", `${form.toUpperCase()}; charset=UTF-8`)],
+    ["a JSON body", post("", JSON.stringify({ username: "zoë 🎬" }), "application/json; charset=utf-8")],
+    ["a multipart form", post("", multipart)],
+  ])("finds a parameter in %s", async (_where, request) => {
+    expect((await readParams(request)).get("username")).toBe("zoë 🎬");
+  });
+
+  test("lets the body win over the query", async () => {
+    const params = await readParams(post("?a=query&b=query", "a=body", form));
+    expect([...params]).toEqual([
+      ["a", "body"],
+      ["b", "query"],
+    ]);
+  });
+
+  test("takes an empty value for an absent one", async () => {
+    const params = await readParams(post("?a=query", "a=&b=", form));
+    expect([...params]).toEqual([["a", "query"]]);
+  });
+
+  test("takes the first of several values", async () => {
+    expect((await readParams(post("?a=1&a=2"))).get("a")).toBe("1");
+    expect((await readParams(post("", "a=1&a=2", form))).get("a")).toBe("1");
+  });
+
+  test("does not look at the body of a GET", async () => {
+    const request = new Request("http://gateway/?a=1");
+    Object.defineProperty(request, "body", { get: () => expect.unreachable() });
+    expect([...(await readParams(request))]).toEqual([["a", "1"]]);
+  });
+
+  test("turns JSON numbers and booleans into text, and null into nothing", async () => {
+    const body = '{"id":1.234567e+06,"big":9007199254740991,"yes":true,"none":null,"__proto__":"x"}';
+    expect([...(await readParams(post("", body, "application/json")))]).toEqual([
+      ["id", "1234567"],
+      ["big", "9007199254740991"],
+      ["yes", "true"],
+      ["__proto__", "x"],
+    ]);
+  });
+
+  test("leaves a file in a multipart form aside", async () => {
+    const files = new FormData();
+    files.set("username", new File(["x"], "x.txt"));
+    expect([...(await readParams(post("", files)))]).toEqual([]);
+  });
+
+  test.each(["text/plain", "application/octet-stream", "nonsense", ""])(
+    "takes an empty body of type %p",
+    async (type) => {
+      expect([...(await readParams(post("?a=1", "", type)))]).toEqual([["a", "1"]]);
+    },
+  );
+
+  test.each(["text/plain", "application/xml", "application/jsonp", "x"])("refuses a body of type %p", async (type) => {
+    expect((await failure(readParams(post("", "a=1", type))))[0]).toBe(Reason.UNSUPPORTED_MEDIA_TYPE);
+  });
+
+  test.each<[string, BodyInit, string]>([
+    ["cut-off JSON", '{"a":1', "application/json"],
+    ["JSON that is no object", "[1,2]", "application/json"],
+    ["JSON null", "null", "application/json"],
+    ["a nested JSON value", '{"a":{"b":1}}', "application/json"],
+    ["JSON that is not UTF-8", new Uint8Array([0x22, 0xff, 0x22]), "application/json"],
+    ["deeply nested JSON", "[".repeat(60_000), "application/json"],
+    ["multipart without a boundary", "--x\r\n", "multipart/form-data"],
+    ["multipart with another boundary", "--x\r\n\r\nfoo", "multipart/form-data; boundary=y"],
+  ])("refuses %s as INVALID_PARAMETER", async (_what, body, type) => {
+    expect((await failure(readParams(post("", body, type))))[0]).toBe(Reason.INVALID_PARAMETER);
+  });
+
+  test("says which JSON field is not a plain value", async () => {
+    const [, message] = await failure(readParams(post("", '{"user_id":[1]}', "application/json")));
+    expect(message).toContain("user_id");
+  });
+
+  test("refuses a body over 64 KiB and says so", async () => {
+    const [reason, message] = await failure(readParams(post("", `a=${"x".repeat(65_535)}`, form)));
+    expect(reason).toBe(Reason.TOO_LARGE);
+    expect(message).toContain("65536 bytes");
+  });
+});
+
+describe("requiredParam", () => {
+  test("names what is missing", () => {
+    expect(() => requiredParam(new Map(), "password")).toThrow("password is missing");
+  });
+});
+
+describe("idParam", () => {
+  test.each<[string, bigint]>([
+    ["0", 0n],
+    ["007", 7n],
+    ["9007199254740991", 9007199254740991n],
+    ["1.234567e+06", 1234567n],
+    ["1.234567e 06", 1234567n],
+    ["1.234567E6", 1234567n],
+    ["9.007199254740991e+15", 9007199254740991n],
+    ["1234567.000000", 1234567n],
+    ["1234567.", 1234567n],
+    ["1200e-2", 12n],
+    ["0e99", 0n],
+  ])("reads %p", (text, id) => {
+    expect(idParam(only("user_id", text), "user_id")).toBe(id);
+  });
+
+  test("is 0 when absent", () => {
+    expect(idParam(new Map(), "user_id")).toBe(0n);
+  });
+
+  test.each([
+    ..."9007199254740992,9007199254740993,1e16,1e99,9007199254740990.5,1.5,1e-1,-1,-0,+1,1e+,e5,.5,0x10,1_000".split(
+      ",",
+    ),
+    ..."NaN,Infinity,null,undefined,true,abc,１２,1;2,1%00,1 OR 1=1,../1,🎬, 1,1 ,1 1".split(","),
+    "9".repeat(500),
+    `1e${"9".repeat(9)}`,
+    `1.${"0".repeat(60_000)}`,
+    "1,2",
+    "1\n",
+    "\u0000",
+  ])("refuses %p and names the parameter", (text) => {
+    expect(() => idParam(only("video_id", text), "video_id")).toThrow("video_id");
+  });
+});
+
+describe("countParam", () => {
+  test("is capped without a word", () => {
+    expect(
+      ["", "7", "30", "31", "9007199254740991"].map((text) => countParam(only("count", text || "0"), "count", 30)),
+    ).toEqual([0, 7, 30, 30, 30]);
+  });
+
+  test("refuses what is not a number", () => {
+    expect(() => countParam(only("count", "-3"), "count", 30)).toThrow("count");
+  });
+});
+
+describe("timeParam", () => {
+  const now = 1_790_000_000_123;
+  const time = (text: string) => timeParam(only("latest_time", text), "latest_time", now);
+
+  test.each<[string, bigint]>([
+    ["1700000000", 1_700_000_000_000n],
+    ["1700000000123", 1_700_000_000_123n],
+    ["1.7e+09", 1_700_000_000_000n],
+    ["1.7e 09", 1_700_000_000_000n],
+    ["1.700000000123e12", 1_700_000_000_123n],
+    ["1700000000.9", 1_700_000_000_900n],
+    ["+1700000000", 1_700_000_000_000n],
+    ["100000000001", 100_000_000_001n],
+  ])("reads %p in milliseconds", (text, ms) => {
+    expect(time(text)).toBe(ms);
+  });
+
+  test.each([
+    "0",
+    "-1",
+    "-1700000000",
+    "-1e20",
+    "0.0",
+    "1790000061",
+    "1790000060124",
+    "99999999999",
+    "100000000000",
+    "9".repeat(400),
+    "1e400",
+  ])("takes %p for now", (text) => {
+    expect(time(text)).toBe(0n);
+  });
+
+  test("is now when absent", () => {
+    expect(timeParam(new Map(), "latest_time", now)).toBe(0n);
+  });
+
+  test("keeps a moment that only a clock's skew makes the future", () => {
+    expect(time(String(now + 59_000))).toBe(BigInt(now + 59_000));
+  });
+
+  test.each(["abc", "NaN", "Infinity", "2026-11-22", "1e", "0x10", "1 2", " ", "1700000000;", "null", "🎬"])(
+    "refuses %p",
+    (text) => {
+      expect(() => time(text)).toThrow("latest_time");
+    },
+  );
+});
+
+describe("tokenFrom", () => {
+  const header = (value: string) => new Headers({ authorization: value });
+
+  test("prefers the header to the parameter", () => {
+    expect(tokenFrom(header("Bearer one"), only("token", "two"))).toBe("one");
+    expect(tokenFrom(header("bearer  one"), only("token", "two"))).toBe("one");
+    expect(tokenFrom(new Headers(), only("token", "two"))).toBe("two");
+  });
+
+  test("takes a header without a bearer token for none", () => {
+    for (const value of ["Basic dTpw", "Bearer", "Bearer ", "one"]) {
+      expect(tokenFrom(header(value), only("token", "two"))).toBe("two");
+      expect(tokenFrom(header(value), new Map())).toBeUndefined();
+    }
+  });
+
+  test.each(["two words", "line\nbreak", "tökén", "🎬", "x".repeat(4097), "\u0000"])(
+    "refuses %p as UNAUTHENTICATED",
+    async (token) => {
+      const [reason, message] = await failure(Promise.try(() => tokenFrom(new Headers(), only("token", token))));
+      expect(reason).toBe(Reason.UNAUTHENTICATED);
+      expect(message).not.toContain(token);
+    },
+  );
+});

@@ -1,0 +1,95 @@
+import { createConnectRouter, type ServiceImpl } from "@connectrpc/connect";
+import { createFetchHandler } from "@connectrpc/connect/protocol";
+import { startGateway, type Gateway } from "@flick/dev/gateway.ts";
+import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
+import { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import { uploadPath } from "@flick/proto/upload.ts";
+
+type Answers = Partial<ServiceImpl<typeof UserService> & ServiceImpl<typeof VideoService>> & {
+  /** The streaming upload. */
+  publish?: (request: Request) => Response | Promise<Response>;
+};
+
+/** A Connect server that answers what a test tells it to: what is tested is the way from HTTP to RPC and back. */
+export interface FixtureOrigin {
+  url: string;
+  /** Replaces every answer; a call without one is answered with UNIMPLEMENTED. */
+  answer(answers: Answers): void;
+  stop(): Promise<void>;
+}
+
+export function startFixtureOrigin(port = 0): FixtureOrigin {
+  let answers: Answers = {};
+  const uploads = (request: Request) => answers.publish?.(request) ?? new Response("no such path", { status: 404 });
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port,
+    idleTimeout: 30,
+    maxRequestBodySize: 2 * 1024 ** 3,
+    fetch(request) {
+      const { pathname } = new URL(request.url);
+      if (pathname === uploadPath) return uploads(request);
+      const router = createConnectRouter({ grpc: false, connect: false });
+      router.service(UserService, answers).service(VideoService, answers);
+      const handler = router.handlers.find(({ requestPath }) => requestPath === pathname);
+      return handler ? createFetchHandler(handler)(request) : new Response("no such path", { status: 404 });
+    },
+  });
+  return {
+    url: server.url.origin,
+    answer: (next) => void (answers = next),
+    stop: () => server.stop(true),
+  };
+}
+
+export interface Fixture {
+  origin: FixtureOrigin;
+  gateway: Gateway;
+  /** What the gateway has logged so far, parsed. */
+  log: Record<string, unknown>[];
+  /** Calls the gateway; `path` comes after `/douyin`. */
+  call(path: string, init?: RequestInit): Promise<Answer>;
+  stop(): Promise<void>;
+}
+
+export interface Answer {
+  status: number;
+  headers: Headers;
+  json: Record<string, unknown>;
+}
+
+/** The gateway in workerd in front of a fixture origin. */
+export async function startFixture(vars: Record<string, string> = {}): Promise<Fixture> {
+  const origin = startFixtureOrigin();
+  const log: Record<string, unknown>[] = [];
+  const gateway = await startGateway({
+    vars: { ORIGIN_URL: origin.url, ...vars },
+    log: (line) => log.push(JSON.parse(line) as Record<string, unknown>),
+  });
+  return {
+    origin,
+    gateway,
+    log,
+    async call(path, init) {
+      const response = await fetch(`${gateway.url}/douyin${path}`, { redirect: "manual", ...init });
+      return {
+        status: response.status,
+        headers: response.headers,
+        json: (await response.json()) as Record<string, unknown>,
+      };
+    },
+    async stop() {
+      await gateway.stop();
+      await origin.stop();
+    },
+  };
+}
+
+/** Resolves when the condition holds. */
+export async function until(condition: () => boolean, withinMs = 5000): Promise<void> {
+  const deadline = performance.now() + withinMs;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`nothing came of it within ${withinMs} ms`);
+    await Bun.sleep(10);
+  }
+}

@@ -1,0 +1,86 @@
+import * as v from "valibot";
+
+/** What ffprobe found in a file. Nothing here can be trusted: it is what the file says of itself. */
+export interface Probe {
+  /** Seconds; null when the file does not say (a recording that was streamed). */
+  duration: number | null;
+  streams: ProbedStream[];
+}
+
+export interface ProbedStream {
+  index: number;
+  type: "video" | "audio" | "other";
+  /** Null when FFmpeg does not know the codec. */
+  codec: string | null;
+  /** As stored: before rotation, in pixels that need not be square. 0 for sound. */
+  width: number;
+  height: number;
+  pixelFormat: string | null;
+  /** Width of a pixel divided by its height. */
+  pixelAspect: number;
+  /** Degrees by which a player has to turn the picture, from the display matrix: what FFmpeg itself goes by. */
+  rotation: number;
+  /** Seconds, or null. */
+  duration: number | null;
+  /** A cover picture or a strip of thumbnails, not the video itself. */
+  isPicture: boolean;
+}
+
+/** Shows only what {@link parseProbe} reads: titles and other free text of the file stay out. */
+export const probeEntries = [
+  "format=duration",
+  "stream=index,codec_type,codec_name,width,height,pix_fmt,sample_aspect_ratio,duration",
+  "stream_disposition=attached_pic,timed_thumbnails",
+  "stream_side_data=rotation",
+].join(":");
+
+const seconds = v.optional(v.pipe(v.string(), v.transform(Number)));
+
+const Answer = v.object({
+  format: v.object({ duration: seconds }),
+  streams: v.array(
+    v.object({
+      index: v.number(),
+      codec_type: v.optional(v.string()),
+      codec_name: v.optional(v.string()),
+      width: v.optional(v.number(), 0),
+      height: v.optional(v.number(), 0),
+      pix_fmt: v.optional(v.string()),
+      sample_aspect_ratio: v.optional(v.string(), "1:1"),
+      duration: seconds,
+      disposition: v.optional(v.record(v.string(), v.number()), {}),
+      side_data_list: v.optional(v.array(v.object({ rotation: v.optional(v.number()) })), []),
+    }),
+  ),
+});
+
+/** @param json ffprobe's answer to {@link probeEntries} with `-of json`. */
+export function parseProbe(json: string): Probe {
+  const { format, streams } = v.parse(Answer, JSON.parse(json));
+  return {
+    duration: positive(format.duration),
+    streams: streams.map((stream) => ({
+      index: stream.index,
+      type: stream.codec_type === "video" || stream.codec_type === "audio" ? stream.codec_type : "other",
+      codec: stream.codec_name === undefined || stream.codec_name === "unknown" ? null : stream.codec_name,
+      width: stream.width,
+      height: stream.height,
+      pixelFormat: stream.pix_fmt ?? null,
+      pixelAspect: ratio(stream.sample_aspect_ratio),
+      rotation: stream.side_data_list.find((data) => data.rotation !== undefined)?.rotation ?? 0,
+      duration: positive(stream.duration),
+      isPicture: stream.disposition["attached_pic"] === 1 || stream.disposition["timed_thumbnails"] === 1,
+    })),
+  };
+}
+
+function positive(value: number | undefined): number | null {
+  return value !== undefined && Number.isFinite(value) && value > 0 ? value : null;
+}
+
+/** `4:3` as a number; 1 for what is unknown (`0:1`) or absurd. */
+function ratio(text: string): number {
+  const [width = 0, height = 0] = text.split(":").map(Number);
+  const value = width / height;
+  return value >= 0.1 && value <= 10 ? value : 1;
+}

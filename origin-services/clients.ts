@@ -1,0 +1,65 @@
+import {
+  createClient,
+  createRouterTransport,
+  type Client,
+  type ConnectRouter,
+  type Interceptor,
+  type Transport,
+} from "@connectrpc/connect";
+import { createServiceTransport } from "@flick/platform/service-transport.ts";
+import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
+import { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import { serviceTokenHeader } from "@flick/proto/upload.ts";
+
+export const serviceNames = ["user", "video"] as const;
+export type ServiceName = (typeof serviceNames)[number];
+
+export interface Clients {
+  user: Client<typeof UserService>;
+  video: Client<typeof VideoService>;
+}
+
+export interface ClientOptions {
+  /** Services of this process: they are called in process, through the same interceptors. */
+  local: readonly ServiceName[];
+  routes: (router: ConnectRouter) => void;
+  interceptors: Interceptor[];
+  /** Where the others are. */
+  urls: Record<ServiceName, string | undefined>;
+  serviceToken: () => Promise<string>;
+  timeoutMs: number;
+}
+
+/** A client for every service: in process for those that this process serves, gRPC-web for the others. */
+export function createClients(options: ClientOptions): Clients {
+  const { serviceToken, timeoutMs } = options;
+  const local = createLocalTransport(options);
+  const transport = (name: ServiceName) => {
+    if (options.local.includes(name)) return local;
+    const baseUrl = options.urls[name];
+    if (!baseUrl) throw new Error(`the ${name} service is not in this process and has no URL`);
+    return createServiceTransport({ baseUrl, serviceToken, timeoutMs });
+  };
+  return {
+    user: createClient(UserService, transport("user")),
+    video: createClient(VideoService, transport("video")),
+  };
+}
+
+/** Made at the first call: the services that it reaches are themselves made with the clients at hand. */
+function createLocalTransport(options: ClientOptions): Transport {
+  const addToken: Interceptor = (next) => async (request) => {
+    request.header.set(serviceTokenHeader, await options.serviceToken());
+    return next(request);
+  };
+  let made: Transport | undefined;
+  const transport = () =>
+    (made ??= createRouterTransport(options.routes, {
+      router: { interceptors: options.interceptors },
+      transport: { interceptors: [addToken], defaultTimeoutMs: options.timeoutMs },
+    }));
+  return {
+    unary: (...call) => transport().unary(...call),
+    stream: (...call) => transport().stream(...call),
+  };
+}

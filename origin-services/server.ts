@@ -1,0 +1,100 @@
+import { createConnectRouter, type ConnectRouter, type Interceptor } from "@connectrpc/connect";
+import { createFetchHandler } from "@connectrpc/connect/protocol";
+import type { Log } from "@flick/platform/log.ts";
+
+export interface ServerOptions {
+  hostname: string;
+  /** 0 takes a free one. */
+  port: number;
+  routes: (router: ConnectRouter) => void;
+  interceptors: Interceptor[];
+  /** Requests that are not RPC, by path. */
+  handlers: Record<string, (request: Request) => Promise<Response>>;
+  /** Rejects when something that every call needs cannot be reached. */
+  ready: () => Promise<void>;
+  /** Of requests that are not RPC; an RPC message may have {@link maxMessageBytes}. */
+  maxBodyBytes: number;
+  log: Log;
+}
+
+const maxMessageBytes = 1024 * 1024;
+const maxCallMs = 30_000;
+const readyTimeoutMs = 2_000;
+/** Seconds in which a connection must move a byte. */
+const idleSeconds = 60;
+
+/**
+ * Serves unary gRPC-web, a few plain paths, `/healthz` (this process takes calls) and `/readyz` (and what it needs is there).
+ * `stop` refuses new calls at once, waits for those at work and then closes every connection.
+ */
+export function serve(options: ServerOptions): { url: string; stop(drainMs: number): Promise<void> } {
+  const router = createConnectRouter({
+    grpc: false,
+    connect: false,
+    grpcWeb: true,
+    interceptors: options.interceptors,
+    readMaxBytes: maxMessageBytes,
+    maxTimeoutMs: maxCallMs,
+  });
+  options.routes(router);
+  const handlers = new Map(Object.entries(options.handlers));
+  for (const handler of router.handlers) handlers.set(handler.requestPath, createFetchHandler(handler));
+
+  let atWork = 0;
+  let draining = false;
+  let idle: () => void = () => {};
+  const whenIdle = new Promise<void>((resolve) => (idle = resolve));
+
+  const server = Bun.serve({
+    hostname: options.hostname,
+    port: options.port,
+    maxRequestBodySize: options.maxBodyBytes,
+    idleTimeout: idleSeconds,
+    async fetch(request) {
+      const { pathname } = new URL(request.url);
+      if (pathname === "/healthz") return draining ? plain(503, "draining") : plain(200, "ok");
+      if (pathname === "/readyz") return readiness(options.ready, draining);
+      const handler = handlers.get(pathname);
+      if (!handler) return plain(404, "no such path");
+      if (draining) return plain(503, "draining");
+      atWork++;
+      try {
+        return await handler(request);
+      } finally {
+        if (--atWork === 0 && draining) idle();
+      }
+    },
+    error(error) {
+      options.log.error("request failed", { error });
+      return plain(500, "internal error");
+    },
+  });
+
+  return {
+    url: server.url.href.replace(/\/$/, ""),
+    async stop(drainMs) {
+      draining = true;
+      if (atWork > 0) await Promise.race([whenIdle, Bun.sleep(drainMs)]);
+      await server.stop(true);
+    },
+  };
+}
+
+async function readiness(ready: () => Promise<void>, draining: boolean): Promise<Response> {
+  if (draining) return plain(503, "draining");
+  try {
+    await Promise.race([
+      ready(),
+      Bun.sleep(readyTimeoutMs).then(() => {
+        throw new Error("timeout");
+      }),
+    ]);
+    return plain(200, "ready");
+  } catch {
+    return plain(503, "not ready");
+  }
+}
+
+function plain(status: number, text: string): Response {
+  return new Response(`${text}\n`, { status, headers: { "content-type": "text/plain" } });
+}

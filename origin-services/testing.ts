@@ -1,0 +1,108 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { createClient, type Client, type Interceptor } from "@connectrpc/connect";
+import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import type { Database } from "@flick/db/client.ts";
+import { createTestDatabase } from "@flick/db/testing.ts";
+import { testServers } from "@flick/dev/testing.ts";
+import { createLog } from "@flick/platform/log.ts";
+import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
+import type { ObjectStore } from "@flick/platform/object-store/object-store.ts";
+import { createServiceTokenSigner } from "@flick/platform/service-token.ts";
+import { createServiceTransport } from "@flick/platform/service-transport.ts";
+import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
+import { MediaJobService, VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import { uploadPath } from "@flick/proto/upload.ts";
+import { readOriginEnv } from "./env.ts";
+import { startOrigin } from "./origin.ts";
+
+export interface TestOrigin {
+  url: string;
+  db: Database;
+  mysqlUrl: string;
+  objects: ObjectStore;
+  jobs: Client<typeof MediaJobService>;
+  /** Lines that the origin has logged. */
+  logged: string[];
+  /** Where the key of the tokens is, for tests that forge some. */
+  keyFile: string;
+  /** Clients of a viewer, or of nobody. */
+  as(token?: string): { user: Client<typeof UserService>; video: Client<typeof VideoService> };
+  /** A new account with a name of its own. */
+  signUp(): Promise<{ userId: number; token: string; name: string }>;
+  upload(body: Bun.BodyInit, init?: { token?: string; headers?: Record<string, string>; query?: string }): Promise<Response>;
+  stop(): Promise<void>;
+}
+
+/** What the tests' service tokens are signed with. */
+export const testServiceSecret = "a secret that only these tests know of";
+
+/**
+ * An origin over a database of its own, spoken to by gRPC-web.
+ *
+ * @param overrides settings that differ from the defaults.
+ * @param mysqlUrl the server to make the database in, when it is not the tests' shared one.
+ */
+export async function startTestOrigin(overrides: Record<string, string> = {}, mysqlUrl?: string): Promise<TestOrigin> {
+  const servers = await testServers();
+  const database = await createTestDatabase(mysqlUrl ?? servers.mysqlUrl);
+  const dir = await mkdtemp(join(tmpdir(), "flick-origin-"));
+  const env = readOriginEnv({
+    PORT: "0",
+    MYSQL_URL: database.url,
+    OSS_URL: servers.ossUrl,
+    OSS_REGION: servers.oss.region,
+    OSS_BUCKET: servers.oss.bucket,
+    OSS_ACCESS_KEY_ID: servers.oss.accessKeyId,
+    OSS_ACCESS_KEY_SECRET: servers.oss.accessKeySecret,
+    JWT_PRIVATE_KEY_FILE: join(dir, "jwt.json"),
+    JWT_CREATE_KEY: "true",
+    SERVICE_TOKEN_SECRET: testServiceSecret,
+    ...overrides,
+  });
+  const logged: string[] = [];
+  const log = createLog({ program: "origin", level: "debug", write: (line) => logged.push(line) });
+  const origin = await startOrigin(env, log);
+  const serviceToken = createServiceTokenSigner("tests", testServiceSecret);
+  let users = 0;
+
+  const self: TestOrigin = {
+    url: origin.url,
+    db: database.db,
+    mysqlUrl: database.url,
+    objects: createObjectStore({ endpoint: servers.ossUrl, ...servers.oss }),
+    jobs: createClient(MediaJobService, createServiceTransport({ baseUrl: origin.url, serviceToken, timeoutMs: 10_000 })),
+    logged,
+    keyFile: env.JWT_PRIVATE_KEY_FILE ?? "",
+    as(token) {
+      const addToken: Interceptor = (next) => (request) => {
+        if (token !== undefined) request.header.set("authorization", `Bearer ${token}`);
+        return next(request);
+      };
+      const transport = createGrpcWebTransport({ baseUrl: origin.url, interceptors: [addToken] });
+      return { user: createClient(UserService, transport), video: createClient(VideoService, transport) };
+    },
+    async signUp() {
+      const name = `user ${++users}`;
+      const { userId, token } = await self.as().user.register({ username: name, password: "a good password" });
+      return { userId: Number(userId), token, name };
+    },
+    upload(body, init = {}) {
+      const authorization = init.token === undefined ? {} : { authorization: `Bearer ${init.token}` };
+      return fetch(`${origin.url}${uploadPath}${init.query ?? ""}`, {
+        method: "POST",
+        body,
+        headers: { ...authorization, ...init.headers },
+      });
+    },
+    async stop() {
+      await origin.stop(5_000);
+      await database.drop();
+      await rm(dir, { recursive: true });
+    },
+  };
+  return self;
+}
+
