@@ -20,9 +20,13 @@ install() {
 }
 install "$@" || { apt-get -q update && install "$@"; } || exit 1
 
-# policy-rc.d keeps a service from starting now, not at the next boot.
+# policy-rc.d keeps a service from starting now, but not at the next boot.
 if [ -d /run/systemd/system ]; then
-  for service in redis-server mariadb; do
-    case " $* " in *" $service"*) systemctl disable --quiet "$service" || true ;; esac
+  for package in "$@"; do
+    case $package in
+      redis-server) systemctl disable --quiet redis-server ;;
+      mariadb-server) systemctl disable --quiet mariadb ;;
+    esac
   done
 fi
+exit 0

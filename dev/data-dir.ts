@@ -2,8 +2,7 @@ import { Database } from "bun:sqlite";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import type { Recorded } from "./leftovers.ts";
-import { endLeftovers, recordProcesses } from "./leftovers.ts";
+import { endLeftovers, recordProcesses, type Recorded } from "./leftovers.ts";
 import { Refusal } from "./refusal.ts";
 
 /** The folder with the state of one local stack, held by this process alone until it is closed. */

@@ -5,7 +5,11 @@ import * as v from "valibot";
 
 import { signalGroup } from "./program.ts";
 
-const RecordedProcess = v.object({ name: v.string(), pid: v.pipe(v.number(), v.integer(), v.minValue(2)), born: v.string() });
+const RecordedProcess = v.object({
+  name: v.string(),
+  pid: v.pipe(v.number(), v.integer(), v.minValue(2)),
+  born: v.string(),
+});
 
 /** A process, told from a later one with the same number by when it was born. */
 export type Recorded = v.InferOutput<typeof RecordedProcess>;
@@ -30,11 +34,16 @@ export async function endLeftovers(file: string): Promise<Recorded[]> {
   return alive;
 }
 
+/** Is there a process with this number? One that has ended and waits to be reaped counts as none. */
+export function isRunning(pid: number): boolean {
+  return birthOf(pid) !== null;
+}
+
 function isAlive({ pid, born }: Recorded): boolean {
   return birthOf(pid) === born;
 }
 
-/** A text that no two processes with the same number share, or null when there is none with it (a zombie counts as none). */
+/** A text that no two processes with the same number share, or null when there is none. */
 function birthOf(pid: number): string | null {
   return process.platform === "linux" ? birthInProc(pid) : birthFromPs(pid);
 }
@@ -54,7 +63,9 @@ function birthInProc(pid: number): string | null {
 
 function birthFromPs(pid: number): string | null {
   try {
-    const [state, ...started] = execFileSync("ps", ["-o", "state=,lstart=", "-p", String(pid)], { encoding: "utf8" }).trim().split(/\s+/);
+    const [state, ...started] = execFileSync("ps", ["-o", "state=,lstart=", "-p", String(pid)], { encoding: "utf8" })
+      .trim()
+      .split(/\s+/);
     return state === undefined || state.startsWith("Z") ? null : started.join(" ");
   } catch {
     return null;

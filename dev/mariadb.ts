@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { findExecutable } from "./executables.ts";
 import { host } from "./ports.ts";
 import { mysqlAnswers } from "./probes.ts";
-import type { ProgramSpec } from "./program.ts";
+import { startProgram, type ProgramSpec } from "./program.ts";
 import { Refusal } from "./refusal.ts";
 
 export interface MariadbOptions {
@@ -94,21 +94,25 @@ function commonArguments(options: MariadbOptions): string[] {
 }
 
 async function installSystemTables(options: MariadbOptions): Promise<void> {
-  const install = Bun.spawn(
-    [
-      findExecutable("mariadb-install-db"),
-      ...commonArguments(options),
-      "--skip-name-resolve",
-      "--skip-test-db",
-      "--auth-root-authentication-method=socket",
-      `--auth-root-socket-user=${userInfo().username}`,
-    ],
-    { stdin: "ignore", stdout: "pipe", stderr: "pipe", timeout: 120_000 },
+  const install = startProgram(
+    {
+      name: "mariadb",
+      command: [
+        findExecutable("mariadb-install-db"),
+        ...commonArguments(options),
+        "--skip-name-resolve",
+        "--skip-test-db",
+        "--auth-root-authentication-method=socket",
+        `--auth-root-socket-user=${userInfo().username}`,
+      ],
+      hides: () => true,
+    },
+    () => {},
   );
-  const [output, errors] = await Promise.all([install.stdout.text(), install.stderr.text(), install.exited]);
-  if (install.exitCode !== 0) {
-    throw new Refusal(`mariadb-install-db failed (${install.signalCode ?? install.exitCode}):\n${`${errors}${output}`.trim()}`);
-  }
+  const timer = setTimeout(install.kill, 120_000);
+  const { how, hidden } = await install.exited;
+  clearTimeout(timer);
+  if (how !== "exit code 0") throw new Refusal([`mariadb-install-db ended with ${how}:`, ...hidden].join("\n"));
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -16,7 +16,12 @@ export function createOutput({ write, colour }: OutputOptions): Output {
   const paint = painter(colour);
   const prefixed = (name: string, code: number, text: string) => {
     const prefix = paint(code, `${name.padEnd(nameWidth)} │`);
-    write(`${text.split("\n").map((line) => `${prefix} ${line}`.trimEnd()).join("\n")}\n`);
+    write(
+      `${text
+        .split("\n")
+        .map((line) => `${prefix} ${line}`.trimEnd())
+        .join("\n")}\n`,
+    );
   };
   return {
     say: (text) => prefixed("flick", codes.bold, text),
@@ -26,7 +31,7 @@ export function createOutput({ write, colour }: OutputOptions): Output {
 
 /** The output of a program on the standard streams: in colour on a terminal, unless NO_COLOR is set (https://no-color.org). */
 export function standardOutput(env: Record<string, string | undefined> = process.env): Output {
-  const colour = Boolean(process.stdout.isTTY) && !env.NO_COLOR && env.TERM !== "dumb";
+  const colour = process.stdout.isTTY && !env.NO_COLOR && env.TERM !== "dumb";
   return createOutput({ colour, write: (text) => void process.stdout.write(text) });
 }
 
@@ -58,7 +63,9 @@ function renderLine(line: string, paint: Paint): string {
   const code = { error: codes.red, warn: codes.yellow }[level] ?? codes.grey;
   const details = Object.entries(fields).map(([key, value]) => paint(codes.grey, ` ${key}=`) + printable(brief(value)));
   const text = `${paint(codes.grey, time)} ${paint(code, level.padEnd(5))} ${printable(message)}${details.join("")}`;
-  const stack = Object.values(fields).map(stackOf).find((found) => found !== undefined);
+  const stack = Object.values(fields)
+    .map(stackOf)
+    .find((found) => found !== undefined);
   return level === "error" && stack ? `${text}\n${paint(codes.grey, printable(stack))}` : text;
 }
 
@@ -96,5 +103,7 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 
 /** Without characters that would move the cursor or repaint the terminal: what a child logs may come from a stranger. */
 function printable(text: string): string {
-  return text.replaceAll(/[\p{Cc}\u202A-\u202E\u2066-\u2069]/gu, (char) => (char === "\n" || char === "\t" ? char : ""));
+  return text.replaceAll(/[\p{Cc}\u202A-\u202E\u2066-\u2069]/gu, (char) =>
+    char === "\n" || char === "\t" ? char : "",
+  );
 }

@@ -55,7 +55,8 @@ function listen(port: number): Promise<{ port: number; close: () => Promise<void
     server.once("error", reject);
     server.listen({ port, host, exclusive: true }, () => {
       const address = server.address();
-      if (address === null || typeof address === "string") throw new TypeError("a TCP server has an address with a port");
+      if (address === null || typeof address === "string")
+        throw new TypeError("a TCP server has an address with a port");
       resolve({ port: address.port, close: () => new Promise((done) => server.close(() => done())) });
     });
   });

@@ -6,6 +6,7 @@ export interface ProgramSpec {
   name: string;
   command: readonly string[];
   env?: Record<string, string>;
+  cwd?: string;
   /** Asked again and again until it says true; may throw meanwhile. Without it a program is ready when it has started. */
   probe?: () => Promise<boolean>;
   /** How long it may take to say so, in milliseconds. Default 30 s. */
@@ -49,6 +50,7 @@ export function startProgram(spec: ProgramSpec, onLine: (line: string) => void):
     // A group of its own: a Ctrl-C in the terminal reaches only us, and we stop the programs in their order.
     detached: true,
     env: { ...inherited(), ...spec.env },
+    cwd: spec.cwd ?? process.cwd(),
     stdin: "ignore",
     stdout: "pipe",
     stderr: "pipe",
@@ -114,7 +116,8 @@ async function waitUntilReady(spec: ProgramSpec, exited: Promise<ProgramExit>): 
   while (performance.now() < deadline) {
     if (await answers(spec)) return;
     await Bun.sleep(probeIntervalMs);
-    if (exit) throw new Refusal([`${spec.name} ended with ${exit.how} before it was ready.`, ...exit.hidden].join("\n"));
+    if (exit)
+      throw new Refusal([`${spec.name} ended with ${exit.how} before it was ready.`, ...exit.hidden].join("\n"));
   }
   throw new Refusal(`${spec.name} was not ready within ${limit / 1000} s.`);
 }

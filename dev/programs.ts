@@ -2,8 +2,7 @@ import { join } from "node:path";
 
 import { host } from "./ports.ts";
 import { httpAnswers } from "./probes.ts";
-import type { ProgramSpec } from "./program.ts";
-import { bunCommand } from "./program.ts";
+import { bunCommand, type ProgramSpec } from "./program.ts";
 
 /** Access to one bucket. */
 export interface OssAccess {

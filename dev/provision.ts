@@ -1,10 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
-import type { Executable } from "./executables.ts";
-import { isInstalled } from "./executables.ts";
-import type { Output } from "./output.ts";
-import { secondsSince } from "./output.ts";
+import { isInstalled, type Executable } from "./executables.ts";
+import { secondsSince, type Output } from "./output.ts";
 import { Refusal } from "./refusal.ts";
 
 /** What the local stack runs that is not an npm package. */
@@ -61,7 +59,10 @@ export async function provision(needs: readonly Need[], output: Output): Promise
  * Installs Debian packages without starting the services that they bring: a policy-rc.d that says no stands in the way
  * meanwhile (invoke-rc.d(8)). One that was there before is left alone; ours is removed also when we are interrupted or killed.
  */
-export async function aptInstall(packages: readonly string[], options = { policyFile: "/usr/sbin/policy-rc.d" }): Promise<void> {
+export async function aptInstall(
+  packages: readonly string[],
+  options = { policyFile: "/usr/sbin/policy-rc.d" },
+): Promise<void> {
   const script = join(import.meta.dir, "apt-install.sh");
   const apt = Bun.spawn(["sh", script, options.policyFile, ...packages], {
     env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
@@ -73,7 +74,9 @@ export async function aptInstall(packages: readonly string[], options = { policy
   const [log, errors] = await Promise.all([apt.stdout.text(), apt.stderr.text(), apt.exited]);
   if (apt.exitCode === 0) return;
   const lastLines = `${log}${errors}`.trim().split("\n").slice(-20).join("\n");
-  throw new Refusal(`apt-get could not install ${packages.join(" ")} (${apt.signalCode ?? `exit code ${apt.exitCode}`}):\n${lastLines}`);
+  throw new Refusal(
+    `apt-get could not install ${packages.join(" ")} (${apt.signalCode ?? `exit code ${apt.exitCode}`}):\n${lastLines}`,
+  );
 }
 
 const executables: Record<Need, Executable[]> = {
@@ -92,7 +95,7 @@ const installCommands: Record<PackageManager, string> = {
 function packageNames(need: Need, manager: PackageManager, machine: Machine): string[] {
   const names: Record<PackageManager, Record<Need, string[]>> = {
     "apt-get": { mariadb: debianMariadb(machine), redis: ["redis-server"], ffmpeg: ["ffmpeg"] },
-    dnf: { mariadb: ["mariadb-server"], redis: ["valkey"], ffmpeg: ["ffmpeg-free"] },
+    dnf: { mariadb: ["mariadb-server"], redis: ["valkey"], ffmpeg: ["ffmpeg"] },
     brew: { mariadb: ["mariadb"], redis: ["redis"], ffmpeg: ["ffmpeg"] },
     pacman: { mariadb: ["mariadb"], redis: ["valkey"], ffmpeg: ["ffmpeg"] },
   };
@@ -110,14 +113,19 @@ function debianMariadb({ osRelease }: Machine): string[] {
 function managerOf({ platform, osRelease, packageManagers }: Machine): PackageManager | null {
   if (platform === "darwin") return "brew";
   const families = [osRelease.ID, ...(osRelease.ID_LIKE ?? "").split(" ")];
-  if (families.some((id) => id === "debian" || id === "ubuntu") && packageManagers.includes("apt-get")) return "apt-get";
+  if (families.some((id) => id === "debian" || id === "ubuntu") && packageManagers.includes("apt-get"))
+    return "apt-get";
   return packageManagers[0] ?? null;
 }
 
 function request(missing: readonly Need[], command: string | null): string {
   const what = `The local stack needs ${missing.join(", ")}, which this machine does not have.`;
-  if (command === null) return `${what} Install ${missing.length > 1 ? "them" : "it"} with this system's package manager, then try again.`;
-  return `${what} Install with:\n\n  ${command}\n\nthen try again.`;
+  if (command === null)
+    return `${what} Install ${missing.length > 1 ? "them" : "it"} with this system's package manager, then try again.`;
+  const note = command.includes("dnf")
+    ? "\n(Fedora's own ffmpeg-free cannot encode H.264: ffmpeg comes from https://rpmfusion.org.)"
+    : "";
+  return `${what} Install with:\n\n  ${command}\n\nthen try again.${note}`;
 }
 
 function thisMachine(): Machine {
@@ -133,10 +141,12 @@ function thisMachine(): Machine {
 function readOsRelease(): Record<string, string> {
   try {
     const lines = readFileSync("/etc/os-release", "utf8").split("\n");
-    return Object.fromEntries(lines.flatMap((line) => {
-      const match = /^(\w+)="?([^"]*)"?$/.exec(line);
-      return match?.[1] === undefined || match[2] === undefined ? [] : [[match[1], match[2]]];
-    }));
+    return Object.fromEntries(
+      lines.flatMap((line) => {
+        const match = /^(\w+)="?([^"]*)"?$/.exec(line);
+        return match?.[1] === undefined || match[2] === undefined ? [] : [[match[1], match[2]]];
+      }),
+    );
   } catch {
     return {};
   }

@@ -1,7 +1,5 @@
-import type { Output } from "./output.ts";
-import { secondsSince } from "./output.ts";
-import type { Program, ProgramSpec } from "./program.ts";
-import { startProgram } from "./program.ts";
+import { secondsSince, type Output } from "./output.ts";
+import { startProgram, type Program, type ProgramSpec } from "./program.ts";
 import { Refusal } from "./refusal.ts";
 
 /** Keeps programs running: one that dies is started again after a pause, and one that keeps dying is given up. */
@@ -59,12 +57,15 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     const program = startProgram(child.spec, (line) => output.childLine(name, line));
     child.program = program;
     options.onChange?.();
-    void program.exited.then(() => {
-      if (child.program === program) child.program = null;
-      options.onChange?.();
-    });
+    void forget(child, program);
     await program.ready;
     return program;
+  }
+
+  async function forget(child: Child, program: Program): Promise<void> {
+    await program.exited;
+    if (child.program === program) child.program = null;
+    options.onChange?.();
   }
 
   async function watch(child: Child, program: Program): Promise<void> {
@@ -79,7 +80,9 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     const now = performance.now();
     child.deaths = [...child.deaths.filter((time) => now - time < minute), now];
     if (child.deaths.length >= maxDeaths) {
-      options.onGiveUp(new Refusal(`${name} ${how}: ${child.deaths.length} deaths within a minute, so it is given up.`));
+      options.onGiveUp(
+        new Refusal(`${name} ${how}: ${child.deaths.length} deaths within a minute, so it is given up.`),
+      );
       return;
     }
     const pause = backOffMs[Math.min(child.deaths.length, backOffMs.length) - 1] ?? 0;
@@ -94,7 +97,8 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       output.say(`${child.spec.name} runs again (${secondsSince(start)})`);
       await watch(child, program);
     } catch (error) {
-      if (!stopping) died(child, error instanceof Refusal ? `did not come back (${error.message})` : `failed: ${String(error)}`);
+      if (!stopping)
+        died(child, error instanceof Refusal ? `did not come back (${error.message})` : `failed: ${String(error)}`);
     }
   }
 
@@ -112,7 +116,9 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       void watch(child, program);
     },
     running() {
-      return [...children.values()].flatMap(({ spec, program }) => (program ? [{ name: spec.name, pid: program.pid }] : []));
+      return [...children.values()].flatMap(({ spec, program }) =>
+        program ? [{ name: spec.name, pid: program.pid }] : [],
+      );
     },
     async stop(groups = [], totalMs = 10_000) {
       stopping = true;

@@ -8,10 +8,8 @@ import * as v from "valibot";
 import { createGuard } from "./guard.ts";
 import { mariadbSpec, mariadbUrl, prepareMariadb } from "./mariadb.ts";
 import { freePorts } from "./ports.ts";
-import type { ProgramSpec } from "./program.ts";
-import { startProgram } from "./program.ts";
-import type { OssAccess } from "./programs.ts";
-import { ossStoreSpec } from "./programs.ts";
+import { startProgram, type ProgramSpec } from "./program.ts";
+import { ossStoreSpec, type OssAccess } from "./programs.ts";
 import { prepareRedis, redisSpec, redisUrl } from "./redis.ts";
 
 /** Servers that tests may use; every test makes a database, keys and objects of its own in them. */
@@ -75,7 +73,6 @@ export function testServersEnv(servers: TestServers): Record<string, string> {
 
 const testSecret = "known-to-every-test";
 let shared: Promise<TestServers> | undefined;
-
 
 async function startMissing(): Promise<TestServers> {
   const env = readEnv({

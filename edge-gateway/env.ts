@@ -12,9 +12,7 @@ const bindings = v.object({
   ),
   MAX_UPLOAD_BYTES: v.pipe(
     v.union([v.number(), v.pipe(v.string(), v.regex(/^\d+$/), v.transform(Number))], byteCount),
-    v.integer(byteCount),
-    v.minValue(1024, byteCount),
-    v.maxValue(4_000_000_000, byteCount),
+    v.check((bytes) => Number.isInteger(bytes) && bytes >= 1024 && bytes <= 4_000_000_000, byteCount),
   ),
 });
 

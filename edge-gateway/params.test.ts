@@ -5,9 +5,11 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
 import { countParam, idParam, readParams, requiredParam, timeParam, tokenFrom, type Params } from "./params.ts";
 
+type Body = ConstructorParameters<typeof Response>[0];
+
 const form = "application/x-www-form-urlencoded";
 
-function post(query: string, body?: BodyInit, contentType?: string): Request {
+function post(query: string, body?: Body, contentType?: string): Request {
   return new Request(`http://gateway/douyin/user/login/${query}`, {
     method: "POST",
     ...(body === undefined ? {} : { body }),
@@ -25,6 +27,10 @@ async function failure(promise: Promise<unknown>): Promise<[Reason, string]> {
 
 function only(name: string, value: string): Params {
   return new Map([[name, value]]);
+}
+
+function header(authorization: string): Headers {
+  return new Headers({ authorization });
 }
 
 describe("readParams", () => {
@@ -92,7 +98,7 @@ describe("readParams", () => {
     expect((await failure(readParams(post("", "a=1", type))))[0]).toBe(Reason.UNSUPPORTED_MEDIA_TYPE);
   });
 
-  test.each<[string, BodyInit, string]>([
+  test.each<[string, Body, string]>([
     ["cut-off JSON", '{"a":1', "application/json"],
     ["JSON that is no object", "[1,2]", "application/json"],
     ["JSON null", "null", "application/json"],
@@ -222,8 +228,6 @@ describe("timeParam", () => {
 });
 
 describe("tokenFrom", () => {
-  const header = (value: string) => new Headers({ authorization: value });
-
   test("prefers the header to the parameter", () => {
     expect(tokenFrom(header("Bearer one"), only("token", "two"))).toBe("one");
     expect(tokenFrom(header("bearer  one"), only("token", "two"))).toBe("one");

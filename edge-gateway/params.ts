@@ -140,12 +140,10 @@ function jsonFields(body: Uint8Array<ArrayBuffer>): NamedValues {
 }
 
 async function multipartFields(body: Uint8Array<ArrayBuffer>, contentType: string): Promise<NamedValues> {
-  let form: FormData;
-  try {
-    form = await new Response(body, { headers: { "content-type": contentType } }).formData();
-  } catch {
+  const response = new Response(body, { headers: { "content-type": contentType } });
+  const form = await response.formData().catch(() => {
     throw invalid("The body is not valid multipart/form-data.");
-  }
+  });
   return [...form].filter((field): field is [string, string] => typeof field[1] === "string");
 }
 

@@ -64,7 +64,7 @@ export async function startFixture(vars: Record<string, string> = {}): Promise<F
   const log: Record<string, unknown>[] = [];
   const gateway = await startGateway({
     vars: { ORIGIN_URL: origin.url, ...vars },
-    log: (line) => log.push(JSON.parse(line) as Record<string, unknown>),
+    log: (line) => log.push(JSON.parse(line)),
   });
   return {
     origin,
@@ -72,11 +72,8 @@ export async function startFixture(vars: Record<string, string> = {}): Promise<F
     log,
     async call(path, init) {
       const response = await fetch(`${gateway.url}/douyin${path}`, { redirect: "manual", ...init });
-      return {
-        status: response.status,
-        headers: response.headers,
-        json: (await response.json()) as Record<string, unknown>,
-      };
+      const json: Record<string, unknown> = JSON.parse(await response.text());
+      return { status: response.status, headers: response.headers, json };
     },
     async stop() {
       await gateway.stop();

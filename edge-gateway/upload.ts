@@ -6,6 +6,8 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { PublishResponseSchema, type PublishResponse } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { uploadPath } from "@flick/proto/upload.ts";
 
+import { mediaType } from "./params.ts";
+
 export interface Upload {
   body: ReadableStream<Uint8Array> | null;
   contentType: string;
@@ -48,7 +50,7 @@ export function createUploadRelay(baseUrl: string, limits = { answerTimeoutMs, s
         signal: AbortSignal.any([upload.signal, timeout]),
         ...halfDuplex,
       });
-      return readAnswer(response.status, await response.text());
+      return asPublished(response.status, await readJson(response));
     } catch (error) {
       if (error instanceof ConnectError) throw error;
       if (timeout.aborted) throw flickError(Reason.TIMEOUT, "The upload took too long.", error);
@@ -78,14 +80,48 @@ const codes: Partial<Record<number, Code>> = {
   504: Code.DeadlineExceeded,
 };
 
-function readAnswer(status: number, text: string): PublishResponse {
+function asPublished(status: number, json: JsonValue): PublishResponse {
   const unknown = new ConnectError(`the origin answered HTTP ${status}`, codes[status] ?? Code.Internal);
-  let json: JsonValue;
+  if (json === null) throw status === 413 ? flickError(Reason.TOO_LARGE, "The upload is too large.") : unknown;
+  if (status !== 200) throw errorFromJson(json, undefined, unknown);
   try {
-    json = JSON.parse(text) as JsonValue;
-    if (status === 200) return fromJson(PublishResponseSchema, json, { ignoreUnknownFields: true });
+    return fromJson(PublishResponseSchema, json, { ignoreUnknownFields: true });
   } catch {
-    throw status === 413 ? flickError(Reason.TOO_LARGE, "The upload is too large.") : unknown;
+    throw unknown;
   }
-  throw errorFromJson(json, undefined, unknown);
+}
+
+const maxAnswerLength = 65_536;
+
+/**
+ * The JSON object of an answer; null when there is none. It is read only until it is whole: the end of an answer that comes before
+ * the end of the upload, such as a refusal, is not seen in workerd until the client has sent everything.
+ */
+async function readJson(response: Response): Promise<JsonValue> {
+  const reader = response.body?.getReader();
+  if (!reader) return null;
+  const decoder = new TextDecoder();
+  let text = "";
+  try {
+    if (mediaType(response.headers.get("content-type") ?? "") !== "application/json") return null;
+    while (text.length < maxAnswerLength) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      text += decoder.decode(value, { stream: true });
+      const json = parse(text);
+      if (json !== null) return json;
+    }
+    return null;
+  } finally {
+    void reader.cancel().catch(() => {});
+  }
+}
+
+function parse(text: string): JsonValue {
+  try {
+    const json: JsonValue = JSON.parse(text);
+    return json;
+  } catch {
+    return null;
+  }
 }

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { promisify } from "node:util";
 
 import fluent from "fluent-ffmpeg";
 
@@ -9,6 +10,8 @@ import { parseProbe, probeEntries, type Probe } from "./probe.ts";
 export interface Ffmpeg {
   /** What ffprobe says of a file in a folder. */
   probe(dir: string, file: string, options: { maxPixels: number; signal: AbortSignal }): Promise<Probe>;
+  /** @throws when a program or an encoder that every job needs is missing. */
+  check(): Promise<void>;
   /** Carries out a plan in the folder of a job. Its child is gone when this settles. */
   run(dir: string, plan: Plan, signal: AbortSignal): Promise<FfmpegOutput>;
 }
@@ -32,6 +35,15 @@ export class FfmpegFailure extends Error {
   }
 }
 
+/**
+ * Does a killed worker take its FFmpeg with it? Only where launch.sh finds a setpriv that knows parent-death signals; elsewhere the
+ * limits on CPU time end a run that nobody waits for.
+ */
+export function diesWithWorker(): boolean {
+  const setpriv = Bun.which("setpriv");
+  return setpriv !== null && Bun.spawnSync([setpriv, "--pdeathsig", "KILL", "true"]).success;
+}
+
 const launcher = join(import.meta.dir, "launch.sh");
 /** Covers have some 30 lines of statistics each. */
 const keptLines = 400;
@@ -49,24 +61,20 @@ export function createFfmpeg(options: { ffmpegPath: string; ffprobePath: string 
       signal.throwIfAborted();
       // Not by fluent-ffmpeg: its ffprobe has no time limit, cannot be killed, keeps all output in memory, and reads a text form
       // in which a title with line breaks can pass for a stream.
-      const child = Bun.spawn(
-        [
-          ...[launcher, options.ffprobePath, String(process.pid), String(probeCpuSeconds), "0"],
-          ...["-v", "error", ...hostileInputOptions(maxPixels), "-threads", "1"],
-          ...["-show_entries", probeEntries, "-of", "json=c=1", "-i", file],
-        ],
-        {
-          cwd: dir,
-          env: { PATH: process.env.PATH },
-          stdin: "ignore",
-          stdout: "pipe",
-          stderr: "pipe",
-          timeout: probeTimeLimitMs,
-          killSignal: "SIGKILL",
-          maxBuffer: maxProbeBytes,
-          signal,
-        },
-      );
+      const fence = [String(process.pid), String(probeCpuSeconds), "0"];
+      const input = ["-v", "error", ...hostileInputOptions(maxPixels), "-threads", "1", "-i", file];
+      const answer = ["-show_entries", probeEntries, "-of", "json=c=1"];
+      const child = Bun.spawn([launcher, options.ffprobePath, ...fence, ...input, ...answer], {
+        cwd: dir,
+        env: { PATH: process.env.PATH },
+        stdin: "ignore",
+        stdout: "pipe",
+        stderr: "pipe",
+        timeout: probeTimeLimitMs,
+        killSignal: "SIGKILL",
+        maxBuffer: maxProbeBytes,
+        signal,
+      });
       const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
       signal.throwIfAborted();
       if (child.exitCode === 0) return parseProbe(stdout);
@@ -81,14 +89,34 @@ export function createFfmpeg(options: { ffmpegPath: string; ffprobePath: string 
         ...plan.inputOptions,
       );
       command.complexFilter(plan.filter);
-      for (const output of plan.outputs) command.output(output.file).outputOptions(output.options);
-      return runToEnd(command, plan.timeLimitMs, signal);
+      for (const output of plan.outputs) command.output(output.file).outputOptions(...output.options);
+      try {
+        return await runToEnd(command, plan.timeLimitMs, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        throw error;
+      }
+    },
+
+    async check() {
+      const ffprobe = Bun.spawn([options.ffprobePath, "-version"], {
+        stdin: "ignore",
+        stdout: "ignore",
+        stderr: "ignore",
+      });
+      if ((await ffprobe.exited) !== 0) throw new Error(`${options.ffprobePath} -version failed`);
+      const encoders = await promisify(fluent.getAvailableEncoders)().catch((error: unknown) => {
+        throw new Error(`${options.ffmpegPath} cannot be used`, { cause: error });
+      });
+      const missing = ["libx264", "aac", "mjpeg"].filter((name) => !(name in encoders));
+      if (missing.length > 0) throw new Error(`${options.ffmpegPath} lacks the encoders ${missing.join(", ")}`);
     },
   };
 }
 
 function runToEnd(command: fluent.FfmpegCommand, timeLimitMs: number, signal: AbortSignal): Promise<FfmpegOutput> {
   return new Promise((resolve, reject) => {
+    let started = false;
     let late = false;
     const kill = () => void command.kill("SIGKILL");
     const timer = setTimeout(() => {
@@ -102,7 +130,10 @@ function runToEnd(command: fluent.FfmpegCommand, timeLimitMs: number, signal: Ab
     signal.addEventListener("abort", kill);
     command
       // The abort may come while fluent-ffmpeg still prepares and has nothing to kill.
-      .once("start", () => void (signal.aborted || late ? kill() : undefined))
+      .once("start", () => {
+        started = true;
+        if (signal.aborted || late) kill();
+      })
       .once("end", (stdout: string | null, stderr: string | null) => {
         settle();
         resolve({ stdout: stdout ?? "", stderr: stderr ?? "" });
@@ -112,16 +143,20 @@ function runToEnd(command: fluent.FfmpegCommand, timeLimitMs: number, signal: Ab
         const output = { stdout: stdout ?? "", stderr: stderr ?? "" };
         const [, code] = /exited with code (\d+)/.exec(error.message) ?? [];
         const [, killedBy] = /killed with signal (\w+)/.exec(error.message) ?? [];
-        if (signal.aborted) reject(signal.reason as Error);
-        else if (late) reject(new FfmpegFailure("time limit", `ffmpeg took more than ${timeLimitMs} ms`, output));
-        else if (code === undefined && killedBy === undefined) reject(new FfmpegFailure("start", error.message));
-        else reject(failure("ffmpeg", code === undefined ? null : Number(code), killedBy ?? null, output));
+        if (late) reject(new FfmpegFailure("time limit", `ffmpeg took more than ${timeLimitMs} ms`, output));
+        else if (!started || (!code && !killedBy)) reject(new FfmpegFailure("start", error.message));
+        else reject(failure("ffmpeg", Number(code), killedBy ?? null, output));
       })
       .run();
   });
 }
 
-function failure(program: string, code: number | null, signal: string | null, output: FfmpegOutput): FfmpegFailure {
+function failure(
+  program: string,
+  code: number | null,
+  signal: string | number | null,
+  output: FfmpegOutput,
+): FfmpegFailure {
   if (signal !== null) return new FfmpegFailure("signal", `${program} was killed by ${signal}`, output);
   // What a shell exits with when a program is not there or may not be run.
   if (code === 126 || code === 127) return new FfmpegFailure("start", `${program} cannot be started`, output);

@@ -14,11 +14,13 @@ esac
 program=$1 worker=$2 cpu=$3 blocks=$4
 shift 4
 
-ulimit -c 0
-ulimit -t "$cpu"
-ulimit -f "$blocks"
-# Address space in KiB: 16 reference frames of the most pixels allowed, 10 bits in 4:4:4, took 2 GiB. Not every system has this limit.
-ulimit -v 3145728 2>/dev/null || :
+# A limit that cannot be set is one that this system lacks, or a lower one that already holds.
+limit() { ulimit "$@" 2>/dev/null || :; }
+limit -c 0
+limit -t "$cpu"
+limit -f "$blocks"
+# Address space in KiB: 16 reference frames of 4096 by 4096 pixels, 10 bits in 4:4:4, took 2 GiB.
+limit -v 3145728
 
 # The kernel kills the program when the worker dies. A worker that died before this was asked for shows as another parent.
 if setpriv --pdeathsig KILL true 2>/dev/null; then

@@ -30,14 +30,8 @@ export const playFile = "play.mp4";
 export const coverFile = (index: number) => `cover-${index + 1}.jpg`;
 
 /** Read nothing but the one file: no playlists that name others, no network. */
-export const hostileInputOptions = (maxPixels: number) => [
-  "-protocol_whitelist",
-  "file",
-  "-format_whitelist",
-  "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm",
-  "-max_pixels",
-  String(maxPixels),
-];
+export const hostileInputOptions = (maxPixels: number) =>
+  words(`-protocol_whitelist file -format_whitelist mov,mp4,m4a,3gp,3g2,mj2,matroska,webm -max_pixels ${maxPixels}`);
 
 const maxWidth = 720;
 /** Phones are at most 2.4 times as tall as wide; H.264 decoders of phones stop not far above. */
@@ -46,6 +40,8 @@ const maxFps = 60;
 const keyframeSeconds = 2;
 const videoBitrate = 2_500_000;
 const audioBitrate = 128_000;
+/** A recorder that is asked for so many seconds stops a little later. */
+export const durationGraceS = 0.5;
 /** FFmpeg takes more memory with every thread; jobs run beside each other, so that more threads gain nothing. */
 const threads = "2";
 /** Where to look for a cover, as shares of the duration, beside the very first picture. */
@@ -64,22 +60,17 @@ const timeLimitPerSecondMs = 10_000;
 export function planVideo(probe: Probe, limits: Limits): Plan {
   const video = pickVideo(probe, limits);
   const audio = probe.streams.find((stream) => stream.type === "audio" && stream.codec !== null);
-  if (probe.duration !== null && probe.duration > limits.maxDurationS) throw tooLong(limits);
+  if (probe.duration !== null && probe.duration > limits.maxDurationS + durationGraceS) throw tooLong(limits);
 
   const { width, height } = fit(video);
   const covers = coverTimes(probe.duration);
   const duration = probe.duration ?? limits.maxDurationS;
   return {
     inputOptions: [
-      "-nostdin",
-      "-v",
-      "error",
+      ...words(`-nostdin -v error -threads ${threads}`),
       ...hostileInputOptions(limits.maxPixels),
-      "-threads",
-      threads,
       // A second more than allowed, so that a file which is longer than it says shows itself in the result.
-      "-t",
-      String(limits.maxDurationS + 1),
+      ...words(`-t ${limits.maxDurationS + 1}`),
     ],
     filter: [
       `[0:${video.index}]scale=${width}:${height}:out_range=tv,setsar=1,format=yuv420p,split[play][look]`,
@@ -144,25 +135,23 @@ function selectAt(time: number, index: number): string {
 
 function playOptions(audio: ProbedStream | undefined): string[] {
   return [
-    ...["-map", "[play]", "-c:v", "libx264", "-profile:v", "high", "-preset", "veryfast", "-threads", threads],
-    ...["-crf", "23", "-maxrate", String(videoBitrate), "-bufsize", String(2 * videoBitrate)],
-    ...["-fps_mode", "vfr", "-fpsmax", String(maxFps)],
-    ...["-force_key_frames", `expr:gte(t,n_forced*${keyframeSeconds})`],
-    ...(audio
-      ? [
-          ...["-map", `0:${audio.index}`, "-c:a", "aac", "-profile:a", "aac_low", "-b:a", String(audioBitrate)],
-          // Silence where the sound begins late or has gaps, so that it stays with the picture.
-          ...["-ac", "2", "-af", "aresample=48000:async=1:first_pts=0"],
-        ]
-      : []),
-    // Places and devices are recorded in metadata.
-    ...["-map_metadata", "-1", "-map_chapters", "-1", "-movflags", "+faststart", "-f", "mp4"],
+    ...words(`-map [play] -c:v libx264 -profile:v high -preset veryfast -threads ${threads}`),
+    ...words(`-crf 23 -maxrate ${videoBitrate} -bufsize ${2 * videoBitrate} -fps_mode vfr -fpsmax ${maxFps}`),
+    ...words(`-force_key_frames expr:gte(t,n_forced*${keyframeSeconds})`),
+    ...(audio ? words(`-map 0:${audio.index} -c:a aac -profile:a aac_low -b:a ${audioBitrate} -ac 2`) : []),
+    // Silence where the sound begins late or has gaps, so that it stays with the picture.
+    ...(audio ? words("-af aresample=48000:async=1:first_pts=0") : []),
+    // Metadata may tell where it was filmed, and on what.
+    ...words("-map_metadata -1 -map_chapters -1 -movflags +faststart -f mp4"),
   ];
 }
 
 function coverOptions(count: number): string[] {
-  return [
-    ...["-map", "[cover]", "-map_metadata", "-1", "-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-q:v", "3"],
-    ...["-fps_mode", "passthrough", "-frames:v", String(count), "-f", "image2"],
-  ];
+  const picture = "-c:v mjpeg -pix_fmt yuvj420p -q:v 3";
+  return words(`-map [cover] -map_metadata -1 ${picture} -fps_mode passthrough -frames:v ${count} -f image2`);
+}
+
+/** Arguments that hold no spaces themselves. */
+function words(text: string): string[] {
+  return text.split(" ");
 }

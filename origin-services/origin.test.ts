@@ -37,7 +37,12 @@ describe("an origin", () => {
   }
 
   test("says that it is healthy and ready, and knows no other paths", async () => {
-    for (const [path, status] of Object.entries({ "/healthz": 200, "/readyz": 200, "/": 404, "/flick.user.v1.UserService/No": 404 })) {
+    for (const [path, status] of Object.entries({
+      "/healthz": 200,
+      "/readyz": 200,
+      "/": 404,
+      "/flick.user.v1.UserService/No": 404,
+    })) {
       expect((await fetch(`${origin.url}${path}`)).status).toBe(status);
     }
   });
@@ -70,7 +75,9 @@ describe("an origin", () => {
   test("bounds batches and messages", async () => {
     const token = await createServiceTokenSigner("tests", testServiceSecret)();
     const client = withHeaders({ [serviceTokenHeader]: token });
-    expect(await reason(client.batchGetUsers({ userIds: Array.from({ length: 101 }, () => 1n) }))).toBe("INVALID_PARAMETER");
+    expect(await reason(client.batchGetUsers({ userIds: Array.from({ length: 101 }, () => 1n) }))).toBe(
+      "INVALID_PARAMETER",
+    );
     const call = client.register({ username: "x".repeat(2_000_000), password: "long enough" });
     expect(await reason(call)).not.toBe("success");
   });
@@ -87,7 +94,12 @@ test("services in two processes work together as they do in one", async () => {
   // The user service calls the video service and the other way round: the first one learns the other's address beforehand.
   const [userPort, videoPort] = [await freePort(), await freePort()];
   const urls = { USER_SERVICE_URL: `http://127.0.0.1:${userPort}`, VIDEO_SERVICE_URL: `http://127.0.0.1:${videoPort}` };
-  const users = await startTestOrigin({ ...urls, SERVICES: "user", PORT: String(userPort), JWT_PRIVATE_KEY_FILE: keyFile });
+  const users = await startTestOrigin({
+    ...urls,
+    SERVICES: "user",
+    PORT: String(userPort),
+    JWT_PRIVATE_KEY_FILE: keyFile,
+  });
   const { d: _private, ...publicKey } = JSON.parse(await readFile(keyFile, "utf8")) as Record<string, unknown>;
   const videos = await startTestOrigin({
     ...urls,
@@ -129,23 +141,28 @@ describe("while the database is away", () => {
     await rm(dir, { recursive: true });
   });
 
-  test.each(["stop", "kill"] as const)("calls answer UNAVAILABLE, and work again when it is back (after a %s)", async (end) => {
-    const { token } = await origin.signUp();
-    // Several connections are in the pool when the server goes.
-    await Promise.all(Array.from({ length: 8 }, () => origin.as(token).user.getUser({})));
-    await mariadb[end]();
-    for (let round = 0; round < 5; round++) {
-      expect(await reason(origin.as(token).user.getUser({}))).toBe("UNAVAILABLE");
-      expect(await reason(origin.as().video.getFeed({}))).toBe("UNAVAILABLE");
-      expect(await reason(origin.as().user.login({ username: "user 1", password: "a good password" }))).toBe("UNAVAILABLE");
-      expect((await fetch(`${origin.url}/readyz`)).status).toBe(503);
-      await Bun.sleep(200);
-    }
-    await mariadb.start();
-    const outcomes = await Promise.all(Array.from({ length: 20 }, () => reason(origin.as(token).user.getUser({}))));
-    expect(new Set(outcomes)).toEqual(new Set(["success"]));
-    expect((await fetch(`${origin.url}/readyz`)).status).toBe(200);
-  });
+  test.each(["stop", "kill"] as const)(
+    "calls answer UNAVAILABLE, and work again when it is back (after a %s)",
+    async (end) => {
+      const { token } = await origin.signUp();
+      // Several connections are in the pool when the server goes.
+      await Promise.all(Array.from({ length: 8 }, () => origin.as(token).user.getUser({})));
+      await mariadb[end]();
+      for (let round = 0; round < 5; round++) {
+        expect(await reason(origin.as(token).user.getUser({}))).toBe("UNAVAILABLE");
+        expect(await reason(origin.as().video.getFeed({}))).toBe("UNAVAILABLE");
+        expect(await reason(origin.as().user.login({ username: "user 1", password: "a good password" }))).toBe(
+          "UNAVAILABLE",
+        );
+        expect((await fetch(`${origin.url}/readyz`)).status).toBe(503);
+        await Bun.sleep(200);
+      }
+      await mariadb.start();
+      const outcomes = await Promise.all(Array.from({ length: 20 }, () => reason(origin.as(token).user.getUser({}))));
+      expect(new Set(outcomes)).toEqual(new Set(["success"]));
+      expect((await fetch(`${origin.url}/readyz`)).status).toBe(200);
+    },
+  );
 });
 
 test("stopping lets calls at work finish and refuses new ones", async () => {

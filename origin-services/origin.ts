@@ -21,7 +21,7 @@ import { createUserService } from "./user/user.ts";
 import { storeDefaultImages } from "./default-images.ts";
 import { createMediaJobService } from "./video/media-jobs.ts";
 import { startRawSweep } from "./video/raw-sweep.ts";
-import { createUploadHandler, maxUploadBody } from "./video/upload.ts";
+import { createUploadHandler } from "./video/upload.ts";
 import { createVideoService } from "./video/video.ts";
 
 const callTimeoutMs = 5_000;
@@ -84,7 +84,6 @@ export async function startOrigin(
       ? { [uploadPath]: createUploadHandler(context, { identities, maxFileBytes: env.MAX_UPLOAD_BYTES }) }
       : {},
     ready: async () => void (await db.execute(sql`SELECT 1`)),
-    maxBodyBytes: maxUploadBody(env.MAX_UPLOAD_BYTES),
     log,
   });
   const stopBackground = [storeDefaultImages(objects, log), video ? startRawSweep(context) : () => {}];

@@ -12,14 +12,15 @@ export interface ServerOptions {
   handlers: Record<string, (request: Request) => Promise<Response>>;
   /** Rejects when something that every call needs cannot be reached. */
   ready: () => Promise<void>;
-  /** Of requests that are not RPC; an RPC message may have {@link maxMessageBytes}. */
-  maxBodyBytes: number;
   log: Log;
 }
 
 const maxMessageBytes = 1024 * 1024;
+/** Bun's own limit, the largest that it takes: it answers without a body, so each handler has a smaller one and says so. */
+const maxBodyBytes = 2 ** 32 - 1;
 const maxCallMs = 30_000;
 const readyTimeoutMs = 2_000;
+const drainPollMs = 20;
 /** Seconds in which a connection must move a byte. */
 const idleSeconds = 60;
 
@@ -40,15 +41,12 @@ export function serve(options: ServerOptions): { url: string; stop(drainMs: numb
   const handlers = new Map(Object.entries(options.handlers));
   for (const handler of router.handlers) handlers.set(handler.requestPath, createFetchHandler(handler));
 
-  let atWork = 0;
   let draining = false;
-  let idle: () => void = () => {};
-  const whenIdle = new Promise<void>((resolve) => (idle = resolve));
 
   const server = Bun.serve({
     hostname: options.hostname,
     port: options.port,
-    maxRequestBodySize: options.maxBodyBytes,
+    maxRequestBodySize: maxBodyBytes,
     idleTimeout: idleSeconds,
     async fetch(request) {
       const { pathname } = new URL(request.url);
@@ -57,12 +55,7 @@ export function serve(options: ServerOptions): { url: string; stop(drainMs: numb
       const handler = handlers.get(pathname);
       if (!handler) return plain(404, "no such path");
       if (draining) return plain(503, "draining");
-      atWork++;
-      try {
-        return await handler(request);
-      } finally {
-        if (--atWork === 0 && draining) idle();
-      }
+      return handler(request);
     },
     error(error) {
       options.log.error("request failed", { error });
@@ -74,7 +67,8 @@ export function serve(options: ServerOptions): { url: string; stop(drainMs: numb
     url: server.url.href.replace(/\/$/, ""),
     async stop(drainMs) {
       draining = true;
-      if (atWork > 0) await Promise.race([whenIdle, Bun.sleep(drainMs)]);
+      const deadline = Date.now() + drainMs;
+      while (server.pendingRequests > 0 && Date.now() < deadline) await Bun.sleep(drainPollMs);
       await server.stop(true);
     },
   };

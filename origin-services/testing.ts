@@ -32,7 +32,10 @@ export interface TestOrigin {
   as(token?: string): { user: Client<typeof UserService>; video: Client<typeof VideoService> };
   /** A new account with a name of its own. */
   signUp(): Promise<{ userId: number; token: string; name: string }>;
-  upload(body: Bun.BodyInit, init?: { token?: string; headers?: Record<string, string>; query?: string }): Promise<Response>;
+  upload(
+    body: Bun.BodyInit,
+    init?: { token?: string; headers?: Record<string, string>; query?: string },
+  ): Promise<Response>;
   stop(): Promise<void>;
 }
 
@@ -73,7 +76,10 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
     db: database.db,
     mysqlUrl: database.url,
     objects: createObjectStore({ endpoint: servers.ossUrl, ...servers.oss }),
-    jobs: createClient(MediaJobService, createServiceTransport({ baseUrl: origin.url, serviceToken, timeoutMs: 10_000 })),
+    jobs: createClient(
+      MediaJobService,
+      createServiceTransport({ baseUrl: origin.url, serviceToken, timeoutMs: 10_000 }),
+    ),
     logged,
     keyFile: env.JWT_PRIVATE_KEY_FILE ?? "",
     as(token) {
@@ -105,4 +111,3 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
   };
   return self;
 }
-

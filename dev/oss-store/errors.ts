@@ -1,3 +1,5 @@
+import { xmlDocument } from "./xml.ts";
+
 /**
  * A refusal in OSS's words. Status, code and message follow OSS's error reference; `details` become elements of the XML body.
  * Source: https://www.alibabacloud.com/help/en/oss/user-guide/http-status-codes
@@ -39,23 +41,4 @@ export function errorXml(error: OssError, requestId: string, hostId: string): st
     ["HostId", hostId],
     ...Object.entries(error.details),
   ]);
-}
-
-/** An element: its name, and its text or its child elements. */
-export type XmlElement = [name: string, content: string | XmlElement[]];
-
-export function xmlDocument(name: string, content: XmlElement[]): string {
-  return `<?xml version="1.0" encoding="UTF-8"?>\n${xmlElement([name, content])}\n`;
-}
-
-function xmlElement([name, content]: XmlElement): string {
-  const inner = typeof content === "string" ? escapeXml(content) : content.map(xmlElement).join("");
-  return `<${name}>${inner}</${name}>`;
-}
-
-/** Replaces what XML 1.0 gives a meaning to, and the control characters that it cannot carry at all. */
-function escapeXml(text: string): string {
-  const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&apos;" };
-  // eslint-disable-next-line no-control-regex
-  return text.replaceAll(/[&<>"']/g, (char) => entities[char] ?? char).replaceAll(/[\u0000-\u0008\u000B-\u001F\uFFFE\uFFFF]/g, "\uFFFD");
 }

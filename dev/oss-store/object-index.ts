@@ -60,7 +60,13 @@ export function openObjectIndex(path: string): ObjectIndex {
       const end = rows.findIndex(({ key }) => !key.startsWith(prefix));
       return rows.slice(0, end === -1 ? rows.length : end).map(fromRow);
     },
-    files: () => new Set(db.query<{ file: string }, []>("SELECT file FROM objects").all().map(({ file }) => file)),
+    files: () =>
+      new Set(
+        db
+          .query<{ file: string }, []>("SELECT file FROM objects")
+          .all()
+          .map(({ file }) => file),
+      ),
     close: () => db.close(true),
   };
 }

@@ -48,9 +48,14 @@ export function createAuthenticator(credentials: Credentials): Authenticate {
       throw invalidArgument(`The credential must be ${expected}.`, "Credential", claim.credential);
     }
     if (!equalInConstantTime(Buffer.from(id), keyId)) {
-      throw new OssError(403, "InvalidAccessKeyId", "The OSS Access Key Id you provided does not exist in our records.", {
-        OSSAccessKeyId: id,
-      });
+      throw new OssError(
+        403,
+        "InvalidAccessKeyId",
+        "The OSS Access Key Id you provided does not exist in our records.",
+        {
+          OSSAccessKeyId: id,
+        },
+      );
     }
     requireInTime(claim, now);
     const canonical = canonicalRequest(request, claim, credentials.bucket);
@@ -95,7 +100,8 @@ function readClaim({ query, headers }: SignableRequest): Claim | null {
 
 function headerClaim(authorization: string, headers: Headers): Claim {
   const [, scheme = "", rest = ""] = /^(\S+)\s+(.*)$/.exec(authorization) ?? [];
-  if (scheme !== algorithm) throw invalidArgument(`Authorization must begin with ${algorithm}.`, "Authorization", scheme);
+  if (scheme !== algorithm)
+    throw invalidArgument(`Authorization must begin with ${algorithm}.`, "Authorization", scheme);
   const fields = new Map<string, string>();
   for (const part of rest.split(",")) {
     const at = part.indexOf("=");
@@ -135,7 +141,8 @@ function queryClaim(query: SignableRequest["query"]): Claim {
 }
 
 function readDate(date: string | null): { date: string; signedAt: number } {
-  const [, year, month, day, hours, minutes, seconds] = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(date ?? "") ?? [];
+  const [, year, month, day, hours, minutes, seconds] =
+    /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/.exec(date ?? "") ?? [];
   const signedAt = Date.parse(`${year}-${month}-${day}T${hours}:${minutes}:${seconds}Z`);
   if (date === null || Number.isNaN(signedAt)) {
     throw accessDenied("OSS authentication requires a valid x-oss-date (yyyymmddThhmmssZ).");
@@ -146,7 +153,11 @@ function readDate(date: string | null): { date: string; signedAt: number } {
 function readHeaderNames(text: string): string[] {
   const names = text.split(";");
   if (!names.every((name, index) => /^[a-z0-9-]+$/.test(name) && name > (names[index - 1] ?? ""))) {
-    throw invalidArgument("Additional headers must be in lower case, in order and separated by ;", "AdditionalHeaders", text);
+    throw invalidArgument(
+      "Additional headers must be in lower case, in order and separated by ;",
+      "AdditionalHeaders",
+      text,
+    );
   }
   return names;
 }
@@ -160,7 +171,10 @@ function requireInTime({ signedAt, expires }: Claim, now: number): void {
   const times = { RequestTime: new Date(signedAt).toISOString(), ServerTime: new Date(now).toISOString() };
   if (signedAt - now > maxSkewMs || (expires === null && now - signedAt > maxSkewMs)) {
     const message = "The difference between the request time and the current time is too large.";
-    throw new OssError(403, "RequestTimeTooSkewed", message, { MaxAllowedSkewMilliseconds: String(maxSkewMs), ...times });
+    throw new OssError(403, "RequestTimeTooSkewed", message, {
+      MaxAllowedSkewMilliseconds: String(maxSkewMs),
+      ...times,
+    });
   }
   if (expires !== null && now > signedAt + expires * 1000) throw accessDenied("Request has expired.", times);
 }

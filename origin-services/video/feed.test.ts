@@ -20,7 +20,15 @@ afterAll(() => origin.stop());
 function readyVideo(index: number) {
   const times = { createdAt: start + index, feedTime: start + index, jobDueAt: 0 };
   const id = 5000 + index;
-  return { id, authorId: author.userId, title: `${index}`, status: "ready" as const, rawKey: "r", playKey: "p", ...times };
+  return {
+    id,
+    authorId: author.userId,
+    title: `${index}`,
+    status: "ready" as const,
+    rawKey: "r",
+    playKey: "p",
+    ...times,
+  };
 }
 
 async function walk(count: number, eachPage: () => Promise<unknown> = async () => {}): Promise<bigint[]> {
@@ -38,7 +46,9 @@ async function walk(count: number, eachPage: () => Promise<unknown> = async () =
 
 test("a feed page has 30 videos at most, newest first, and says where the next begins", async () => {
   const page = await origin.as().video.getFeed({ count: 999 });
-  expect(page.videos.map((video) => Number(video.title))).toEqual(Array.from({ length: 30 }, (_, index) => total - 1 - index));
+  expect(page.videos.map((video) => Number(video.title))).toEqual(
+    Array.from({ length: 30 }, (_, index) => total - 1 - index),
+  );
   expect(page.nextBeforeMs).toBe(BigInt(start + total - 30));
   expect(page.hasMore).toBe(true);
 });
@@ -78,7 +88,9 @@ test("videos that became ready in the same millisecond are all in the feed", asy
     ...{ status: "processing" as const, jobFence: 1 },
   }));
   await origin.db.insert(videos).values(jobs);
-  await Promise.all(ids.map((id) => origin.jobs.completeJob({ videoId: BigInt(id), fence: 1n, playKey: "p", coverKey: "c" })));
+  await Promise.all(
+    ids.map((id) => origin.jobs.completeJob({ videoId: BigInt(id), fence: 1n, playKey: "p", coverKey: "c" })),
+  );
   const seen = await walk(3);
   for (const id of ids) expect(seen.filter((met) => met === BigInt(id))).toHaveLength(1);
   for (const id of ids) await origin.db.delete(videos).where(eq(videos.id, id));
@@ -87,7 +99,7 @@ test("videos that became ready in the same millisecond are all in the feed", asy
 test("an author's list pages by its cursor", async () => {
   const { video } = origin.as(author.token);
   const seen: bigint[] = [];
-  for (let cursor = 0n; ; ) {
+  for (let cursor = 0n; ;) {
     const page = await video.listPublished({ cursor, count: 30 });
     seen.push(...page.videos.map((each) => each.id));
     cursor = page.nextCursor;

@@ -42,6 +42,8 @@ export async function readForm<T>(
       return;
     }
     current = stream;
+    // Whoever takes the file hears of its errors; before and after that nobody has to.
+    stream.on("error", () => {});
     stream.on("limit", () => {
       const error = flickError(Reason.TOO_LARGE, `${fileField}: at most ${maxFileBytes} bytes`);
       stream.destroy(error);
@@ -67,7 +69,7 @@ export async function readForm<T>(
 }
 
 function createParser(contentType: string, maxFileBytes: number): BusboyInstance {
-  if (!/^multipart\/form-data\s*;/i.test(contentType)) {
+  if (!/^multipart\/form-data\b/i.test(contentType)) {
     throw flickError(Reason.UNSUPPORTED_MEDIA_TYPE, "the body must be multipart/form-data");
   }
   try {

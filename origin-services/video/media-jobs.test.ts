@@ -30,7 +30,10 @@ async function newVideo(changes: Partial<typeof videos.$inferInsert> = {}): Prom
 }
 
 async function row(videoId: bigint) {
-  const [found] = await origin.db.select().from(videos).where(eq(videos.id, Number(videoId)));
+  const [found] = await origin.db
+    .select()
+    .from(videos)
+    .where(eq(videos.id, Number(videoId)));
   if (!found) throw new Error("the row is gone");
   return found;
 }
@@ -41,8 +44,18 @@ async function claim(videoId: bigint): Promise<Job> {
   return job;
 }
 
-const lapse = (videoId: bigint) => origin.db.update(videos).set({ jobDueAt: 1 }).where(eq(videos.id, Number(videoId)));
-const outputs = { playKey: "videos/1/play.mp4", coverKey: "videos/1/cover.jpg", width: 720, height: 1280, durationMs: 5000n };
+const lapse = (videoId: bigint) =>
+  origin.db
+    .update(videos)
+    .set({ jobDueAt: 1 })
+    .where(eq(videos.id, Number(videoId)));
+const outputs = {
+  playKey: "videos/1/play.mp4",
+  coverKey: "videos/1/cover.jpg",
+  width: 720,
+  height: 1280,
+  durationMs: 5000n,
+};
 const renew = ({ videoId, fence }: Job) => origin.jobs.renewJob({ videoId, fence });
 const complete = (job: Job) => origin.jobs.completeJob({ videoId: job.videoId, fence: job.fence, ...outputs });
 const fail = (job: Job, permanent: boolean, reason = "broken") =>

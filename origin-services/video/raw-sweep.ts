@@ -18,11 +18,13 @@ export function startRawSweep(context: Context): () => void {
   return () => clearInterval(timer);
 }
 
+type SweepContext = Pick<Context, "db" | "objects" | "log" | "now">;
+
 /**
  * Deletes the uploads of the last seven days that no row refers to: their process died, or lost the database, between the end of
  * the upload and the insertion of the row. Returns how many.
  */
-export async function sweepRawObjects({ db, objects, log, now }: Context): Promise<number> {
+export async function sweepRawObjects({ db, objects, log, now }: SweepContext): Promise<number> {
   let deleted = 0;
   let after = rawKeyPrefix(firstIdAt(now() - maxAgeMs));
   for (;;) {

@@ -65,8 +65,13 @@ describe("an upload", () => {
     const bytes = crypto.getRandomValues(new Uint8Array(65_536));
     const file = video(200_000);
     file.set(bytes, 1000);
-    const id = await outcome(await origin.upload(form(["data", file], ["title", "My 🎬 day"]), { token: author.token }));
-    const [row] = await origin.db.select().from(videos).where(eq(videos.id, Number(id)));
+    const id = await outcome(
+      await origin.upload(form(["data", file], ["title", "My 🎬 day"]), { token: author.token }),
+    );
+    const [row] = await origin.db
+      .select()
+      .from(videos)
+      .where(eq(videos.id, Number(id)));
     expect(row).toMatchObject({ status: "uploaded", authorId: author.userId, title: "My 🎬 day", jobAttempts: 0 });
 
     const { videos: list } = await origin.as(author.token).video.listPublished({});
@@ -89,26 +94,42 @@ describe("an upload", () => {
 
   test.each([
     ["before the file", (token: string) => form(["token", token], ["title", "t"], ["data", video(5000)])],
-    ["after the file, as the Android app sends it", (token: string) => form(["data", video(5000)], ["token", token], ["title", "t"])],
+    [
+      "after the file, as the Android app sends it",
+      (token: string) => form(["data", video(5000)], ["token", token], ["title", "t"]),
+    ],
   ])("may bring its token and title in fields %s", async (_where, make) => {
     expect(await outcome(await origin.upload(make(author.token)))).toBeNumber();
   });
 
   test("may bring its title in the query", async () => {
-    const response = await origin.upload(form(["data", video(5000)]), { token: author.token, query: "?title=from%20the%20query" });
-    const [row] = await origin.db.select().from(videos).where(eq(videos.id, Number(await outcome(response))));
+    const response = await origin.upload(form(["data", video(5000)]), {
+      token: author.token,
+      query: "?title=from%20the%20query",
+    });
+    const [row] = await origin.db
+      .select()
+      .from(videos)
+      .where(eq(videos.id, Number(await outcome(response))));
     expect(row?.title).toBe("from the query");
   });
 
   test("believes the header's token before the field's", async () => {
     const other = await origin.signUp();
-    const response = await origin.upload(form(["token", other.token], ["title", "t"], ["data", video(99)]), { token: author.token });
-    const [row] = await origin.db.select().from(videos).where(eq(videos.id, Number(await outcome(response))));
+    const response = await origin.upload(form(["token", other.token], ["title", "t"], ["data", video(99)]), {
+      token: author.token,
+    });
+    const [row] = await origin.db
+      .select()
+      .from(videos)
+      .where(eq(videos.id, Number(await outcome(response))));
     expect(row?.authorId).toBe(author.userId);
   });
 
   test("may be exactly as large as the limit", async () => {
-    expect(await outcome(await origin.upload(form(["data", video(maxFileBytes)], ["title", "t"]), { token: author.token }))).toBeNumber();
+    expect(
+      await outcome(await origin.upload(form(["data", video(maxFileBytes)], ["title", "t"]), { token: author.token })),
+    ).toBeNumber();
   });
 });
 
@@ -120,21 +141,110 @@ heic.set(new TextEncoder().encode("heic"), 8);
 
 describe("an upload is refused, and leaves nothing behind, when", () => {
   test.each<[string, string, Part[]]>([
-    ["the file is text", "NOT_A_VIDEO", [["data", text(5000)], ["title", "t"]]],
-    ["the file is a PNG under another name", "NOT_A_VIDEO", [["data", png], ["title", "t"]]],
-    ["the file is a still picture in a video's container", "NOT_A_VIDEO", [["data", heic], ["title", "t"]]],
-    ["the file is empty", "NOT_A_VIDEO", [["data", new Uint8Array()], ["title", "t"]]],
-    ["the file has 10 bytes", "NOT_A_VIDEO", [["data", video(10)], ["title", "t"]]],
+    [
+      "the file is text",
+      "NOT_A_VIDEO",
+      [
+        ["data", text(5000)],
+        ["title", "t"],
+      ],
+    ],
+    [
+      "the file is a PNG under another name",
+      "NOT_A_VIDEO",
+      [
+        ["data", png],
+        ["title", "t"],
+      ],
+    ],
+    [
+      "the file is a still picture in a video's container",
+      "NOT_A_VIDEO",
+      [
+        ["data", heic],
+        ["title", "t"],
+      ],
+    ],
+    [
+      "the file is empty",
+      "NOT_A_VIDEO",
+      [
+        ["data", new Uint8Array()],
+        ["title", "t"],
+      ],
+    ],
+    [
+      "the file has 10 bytes",
+      "NOT_A_VIDEO",
+      [
+        ["data", video(10)],
+        ["title", "t"],
+      ],
+    ],
     ["there is no file", "MISSING_FILE", [["title", "t"]]],
-    ["the file is in another field", "INVALID_PARAMETER", [["file", video(500)], ["title", "t"]]],
-    ["there are two files", "INVALID_PARAMETER", [["data", video(500)], ["data", video(500)], ["title", "t"]]],
+    [
+      "the file is in another field",
+      "INVALID_PARAMETER",
+      [
+        ["file", video(500)],
+        ["title", "t"],
+      ],
+    ],
+    [
+      "there are two files",
+      "INVALID_PARAMETER",
+      [
+        ["data", video(500)],
+        ["data", video(500)],
+        ["title", "t"],
+      ],
+    ],
     ["the title is missing", "INVALID_PARAMETER", [["data", video(500)]]],
-    ["the title is blank", "INVALID_PARAMETER", [["data", video(500)], ["title", "  "]]],
-    ["the title has 101 characters", "INVALID_PARAMETER", [["data", video(500)], ["title", "é".repeat(101)]]],
-    ["the title before the file has 101 characters", "INVALID_PARAMETER", [["title", "é".repeat(101)], ["data", video(500)]]],
-    ["a field has more than 4 096 bytes", "INVALID_PARAMETER", [["data", video(500)], ["title", "x".repeat(5000)]]],
-    ["there are 20 fields", "INVALID_PARAMETER", [["data", video(500)], ...Array.from({ length: 20 }, (_, i): Part => [`f${i}`, "x"])]],
-    ["the file is one byte over the limit", "TOO_LARGE", [["data", video(maxFileBytes + 1)], ["title", "t"]]],
+    [
+      "the title is blank",
+      "INVALID_PARAMETER",
+      [
+        ["data", video(500)],
+        ["title", "  "],
+      ],
+    ],
+    [
+      "the title has 101 characters",
+      "INVALID_PARAMETER",
+      [
+        ["data", video(500)],
+        ["title", "é".repeat(101)],
+      ],
+    ],
+    [
+      "the title before the file has 101 characters",
+      "INVALID_PARAMETER",
+      [
+        ["title", "é".repeat(101)],
+        ["data", video(500)],
+      ],
+    ],
+    [
+      "a field has more than 4 096 bytes",
+      "INVALID_PARAMETER",
+      [
+        ["data", video(500)],
+        ["title", "x".repeat(5000)],
+      ],
+    ],
+    [
+      "there are 20 fields",
+      "INVALID_PARAMETER",
+      [["data", video(500)], ...Array.from({ length: 20 }, (_, i): Part => [`f${i}`, "x"])],
+    ],
+    [
+      "the file is one byte over the limit",
+      "TOO_LARGE",
+      [
+        ["data", video(maxFileBytes + 1)],
+        ["title", "t"],
+      ],
+    ],
   ])("%s", async (_case, reason, parts) => {
     await leavesNothing(async () => {
       expect(await outcome(await origin.upload(form(...parts), { token: author.token }))).toBe(reason);
@@ -142,9 +252,29 @@ describe("an upload is refused, and leaves nothing behind, when", () => {
   });
 
   test.each<[string, Part[]]>([
-    ["there is no token", [["data", video(5000)], ["title", "t"]]],
-    ["the token before the file is forged", [["token", "a.b.c"], ["data", video(5000)], ["title", "t"]]],
-    ["the token after the file is forged", [["data", video(5000)], ["title", "t"], ["token", "a.b.c"]]],
+    [
+      "there is no token",
+      [
+        ["data", video(5000)],
+        ["title", "t"],
+      ],
+    ],
+    [
+      "the token before the file is forged",
+      [
+        ["token", "a.b.c"],
+        ["data", video(5000)],
+        ["title", "t"],
+      ],
+    ],
+    [
+      "the token after the file is forged",
+      [
+        ["data", video(5000)],
+        ["title", "t"],
+        ["token", "a.b.c"],
+      ],
+    ],
   ])("%s", async (_case, parts) => {
     await leavesNothing(async () => expect(await outcome(await origin.upload(form(...parts)))).toBe("UNAUTHENTICATED"));
   });
@@ -155,20 +285,20 @@ describe("an upload is refused, and leaves nothing behind, when", () => {
   });
 
   test("the body is no form", async () => {
-    const send = (type: string, body: string) => origin.upload(body, { token: author.token, headers: { "content-type": type } });
+    const send = (type: string, body: string) =>
+      origin.upload(body, { token: author.token, headers: { "content-type": type } });
     expect(await outcome(await send("application/json", "{}"))).toBe("UNSUPPORTED_MEDIA_TYPE");
     expect(await outcome(await send("multipart/form-data", "x"))).toBe("INVALID_PARAMETER");
     expect(await outcome(await send("multipart/form-data; boundary=b", "rubbish"))).toBe("INVALID_PARAMETER");
   });
 
   test("the form ends in the middle of its file", async () => {
-    const cut = [
-      '--b\r\ncontent-disposition: form-data; name="data"; filename="a.mp4"\r\n\r\n',
-      video(50_000),
-    ];
+    const cut = ['--b\r\ncontent-disposition: form-data; name="data"; filename="a.mp4"\r\n\r\n', video(50_000)];
     await leavesNothing(async () => {
       const headers = { "content-type": "multipart/form-data; boundary=b" };
-      expect(await outcome(await origin.upload(new Blob(cut), { token: author.token, headers }))).toBe("INVALID_PARAMETER");
+      expect(await outcome(await origin.upload(new Blob(cut), { token: author.token, headers }))).toBe(
+        "INVALID_PARAMETER",
+      );
     });
   });
 

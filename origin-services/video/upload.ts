@@ -28,9 +28,6 @@ export interface UploadOptions {
   maxFileBytes: number;
 }
 
-/** The largest body that an upload may have. */
-export const maxUploadBody = (maxFileBytes: number) => maxFileBytes + multipartOverhead;
-
 /**
  * The streaming upload of proto/upload.ts: the file goes straight on to object storage, then one transaction inserts the row that
  * is also the media worker's job. The answer waits for nothing else.
@@ -59,7 +56,7 @@ export function createUploadHandler(context: Context, options: UploadOptions): (
   async function admit(request: Request): Promise<number> {
     if (request.method !== "POST") throw flickError(Reason.METHOD_NOT_ALLOWED, "an upload is a POST");
     const { viewerId } = await identify(request.headers, options.identities);
-    if (Number(request.headers.get("content-length") ?? 0) > maxUploadBody(options.maxFileBytes)) {
+    if (Number(request.headers.get("content-length") ?? 0) > options.maxFileBytes + multipartOverhead) {
       throw flickError(Reason.TOO_LARGE, `data: at most ${options.maxFileBytes} bytes`);
     }
     if (!request.body) throw flickError(Reason.MISSING_FILE, "data: the file is missing");

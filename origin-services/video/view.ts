@@ -29,19 +29,22 @@ export function createVideoView({ clients, objects }: Context): {
       const userIds = [...new Set(rows.map((row) => row.authorId))].map(BigInt);
       const { users } = await clients.user.batchGetUsers({ userIds });
       const authors = new Map(users.map((user) => [Number(user.id), user]));
-      return rows.flatMap((row) => {
-        const author = authors.get(row.authorId);
-        return author ? [toVideo(row, author, viewerId)] : [];
-      });
+      const shown = await Promise.all(
+        rows.map((row) => {
+          const author = authors.get(row.authorId);
+          return author ? toVideo(row, author, viewerId) : null;
+        }),
+      );
+      return shown.filter((video) => video !== null);
     },
   };
 
-  function toVideo(row: VideoRow, author: User, viewerId: number): MessageInitShape<typeof VideoSchema> {
+  async function toVideo(row: VideoRow, author: User, viewerId: number): Promise<MessageInitShape<typeof VideoSchema>> {
     return {
       id: BigInt(row.id),
       author,
       // Until there is a rendition, its author watches the upload itself; nobody else is shown this row.
-      playUrl: row.playKey ? objects.publicUrl(row.playKey) : objects.signedUrl(row.rawKey, rawLinkSeconds),
+      playUrl: row.playKey ? objects.publicUrl(row.playKey) : await objects.signedUrl(row.rawKey, rawLinkSeconds),
       coverUrl: objects.publicUrl(row.coverKey || defaultImages.cover),
       title: row.title,
       createTime: BigInt(row.createdAt),

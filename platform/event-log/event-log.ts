@@ -1,11 +1,15 @@
 /**
  * The event log: topics of keyed records, read by consumer groups. Delivery is at least once; records of one key reach a
- * group's handler in the order in which they were published, as long as none of them has to be retried.
+ * group's handler in the order in which they were published, as long as none of them has to be retried. (Redis Streams has no
+ * partitions: there the order holds within each member of the group.)
  *
  * Two drivers stand behind it: Redis Streams for a single machine, Kafka beyond it; `contract.ts` holds both to this text.
  */
 export interface EventLog {
-  /** Appends records, all in one step where the driver can. Resolves once they are durable; rejects if any may be lost. */
+  /**
+   * Appends records, at most 10 000 and 32 MiB, all in one step where the driver can. Resolves once they are durable; rejects if
+   * any may be lost.
+   */
   publish(records: readonly EventRecord[]): Promise<void>;
 
   /** The newest record of a topic, or null. */
@@ -65,7 +69,10 @@ export interface SubscribeOptions {
   handler: (event: ReceivedEvent, signal: AbortSignal) => Promise<void>;
   /** Handlers at work at once in this member; records of one key never overlap. Default 16. */
   concurrency?: number;
-  /** Waits before the 2nd, 3rd, … delivery in milliseconds; after the last one the record becomes a dead letter. */
+  /**
+   * Waits before the 2nd, 3rd, … delivery in milliseconds; after the last one the record becomes a dead letter.
+   * Default 1 s, 5 s, 30 s.
+   */
   retryDelaysMs?: readonly number[];
   /** Told of every failed delivery. */
   onError?: (event: ReceivedEvent, error: unknown, outcome: "retry" | "dead letter") => void;

@@ -111,11 +111,15 @@ end
 /** Gives back everything a member holds, due at once and in order, without counting the attempt; then removes the member. */
 export const leaveScript = `
 -- KEYS: stream, retries. ARGV: group, consumer.
+${nowMs}
+local due = nowMs() - 1
 repeat
   local pending = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 100, ARGV[2])
   for _, entry in ipairs(pending) do
     redis.call('XACK', KEYS[1], ARGV[1], entry[1])
-    redis.call('ZADD', KEYS[2], string.match(entry[1], '^%d+'), entry[1] .. ' ' .. math.max(0, entry[4] - 1))
+    redis.call('ZADD', KEYS[2], due, entry[1] .. ' ' .. math.max(0, entry[4] - 1))
+    -- Members with equal scores would be ordered as text.
+    due = due + 1 / 1024
   end
 until #pending == 0
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])

@@ -16,6 +16,8 @@ export interface RedisStreamsOptions {
   maxLength?: number;
   /** Milliseconds without a sign of life after which a member's records go to another, default 15 000. */
   takeOverMs?: number;
+  /** Milliseconds without a sign of life after which a member that holds nothing is forgotten, default 10 minutes. */
+  deadMemberMs?: number;
   /** Milliseconds that a command waits for a connection and then for its answer, default 5 000. */
   commandTimeoutMs?: number;
 }
@@ -32,7 +34,8 @@ const replayStep = 100;
  * - An attempt counts when a member takes a record, so that one that kills its handlers' process becomes a dead letter too.
  */
 export function createRedisStreamsEventLog(options: RedisStreamsOptions): EventLog {
-  const { url, log, maxLength = 100_000, takeOverMs = 15_000, commandTimeoutMs: timeoutMs = 5_000 } = options;
+  const { url, log, maxLength = 100_000, takeOverMs = 15_000, deadMemberMs = 10 * 60_000 } = options;
+  const timeoutMs = options.commandTimeoutMs ?? 5_000;
   const commands = createRedisConnection({ url, log, timeoutMs });
   const subscriptions = new Set<Subscription>();
 
@@ -62,7 +65,7 @@ export function createRedisStreamsEventLog(options: RedisStreamsOptions): EventL
       subscribeOptions.topics.forEach(checkTopic);
       // The shared connection already says when Redis is away.
       const reads = createRedisConnection({ url, log: { ...log, info: log.debug, warn: log.debug }, timeoutMs });
-      const context = { commands, reads, log, takeOverMs, maxLength };
+      const context = { commands, reads, log, takeOverMs, deadMemberMs, maxLength };
       try {
         const joined = await joinGroup(context, subscribeOptions);
         const subscription: Subscription = {
@@ -88,12 +91,12 @@ export function createRedisStreamsEventLog(options: RedisStreamsOptions): EventL
 
     async replay(topic, limit) {
       const keys = [redisKeys.deadLetters(topic), redisKeys.stream(topic)];
-      for (let replayed = 0; ; ) {
+      let replayed = 0;
+      for (let moved = 1; moved > 0 && replayed < limit; replayed += moved) {
         const most = Math.min(replayStep, limit - replayed);
-        const moved = (await runScript(commands, replayScript, keys, [most, maxLength])) as number;
-        replayed += moved;
-        if (moved < replayStep) return replayed;
+        moved = (await runScript(commands, replayScript, keys, [most, maxLength])) as number;
       }
+      return replayed;
     },
 
     async close() {

@@ -19,8 +19,6 @@ import {
 /** How long a read waits for news, and so the longest delay until a record that was given back is seen. */
 const pollMs = 500;
 const sweepEveryMs = 10_000;
-/** A member that has neither held nor read anything for so long is dead. */
-const deadMemberMs = 10 * 60_000;
 const longestReason = 1_000;
 
 interface SubscriptionContext {
@@ -30,6 +28,7 @@ interface SubscriptionContext {
   reads: RedisConnection;
   log: Log;
   takeOverMs: number;
+  deadMemberMs: number;
   maxLength: number;
 }
 
@@ -59,6 +58,7 @@ export async function joinGroup(context: SubscriptionContext, options: Subscribe
   const left = new AbortController();
   let settled = Promise.withResolvers<void>();
   let closed: Promise<void> | undefined;
+  let readerId: unknown;
 
   await createGroups();
   await sweep();
@@ -96,6 +96,8 @@ export async function joinGroup(context: SubscriptionContext, options: Subscribe
   }
 
   async function readNew(most: number, blockMs: number): Promise<void> {
+    // Asked anew each time, because a connection that came back has another id.
+    void reads.send("CLIENT", ["ID"]).then((id) => (readerId = id), () => {});
     const streams = [...topicOf.keys()];
     const args = ["GROUP", group, member, "COUNT", `${most}`, "BLOCK", `${Math.ceil(blockMs)}`, "STREAMS", ...streams];
     const reply = await reads.send("XREADGROUP", [...args, ...streams.map(() => ">")], blockMs + 5_000);
@@ -227,13 +229,15 @@ export async function joinGroup(context: SubscriptionContext, options: Subscribe
 
   async function sweep(): Promise<void> {
     for (const topic of topics) {
-      const trimmed = await runScript(commands, sweepScript, [redisKeys.stream(topic)], [group, deadMemberMs]);
+      const trimmed = await runScript(commands, sweepScript, [redisKeys.stream(topic)], [group, context.deadMemberMs]);
       if (trimmed !== 0) log.error("records were trimmed away before the group read them", { topic, group, trimmed });
     }
   }
 
   async function leave(drainMs: number): Promise<void> {
     leaving.abort();
+    // Ends a blocking read early; without it the read ends by itself after pollMs.
+    void commands.send("CLIENT", ["UNBLOCK", `${String(readerId)}`]).catch(() => {});
     const drained = (async () => {
       await reading;
       while (busy.size > 0) await settled.promise;

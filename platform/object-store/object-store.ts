@@ -8,7 +8,12 @@ export interface ObjectStore {
    */
   put(key: string, body: string | Readable, options: PutOptions): Promise<void>;
 
-  /** Downloads to a file. Fails with {@link ObjectNotFound}, or when the object has more than `maxBytes`. */
+  /**
+   * Downloads to a file, which is removed again on failure.
+   *
+   * @throws {ObjectNotFound}
+   * @throws {ObjectTooLarge} when the object has more than `maxBytes`.
+   */
   getFile(key: string, path: string, options: { maxBytes: number; signal?: AbortSignal }): Promise<void>;
 
   /** Size in bytes and content type, or null when there is no such object. */
@@ -21,7 +26,7 @@ export interface ObjectStore {
   list(prefix: string, after?: string): Promise<{ key: string; size: number; modifiedAt: number }[]>;
 
   /** A URL that lets its holder read a private object for so many seconds. */
-  signedUrl(key: string, expiresSeconds: number): string;
+  signedUrl(key: string, expiresSeconds: number): Promise<string>;
 
   /** The lasting URL of a public object. */
   publicUrl(key: string): string;
@@ -37,6 +42,13 @@ export interface PutOptions {
 
 export class ObjectNotFound extends Error {
   override name = "ObjectNotFound";
+}
+
+export class ObjectTooLarge extends Error {
+  override name = "ObjectTooLarge";
+  constructor(maxBytes: number) {
+    super(`The object is larger than the ${maxBytes} bytes that were allowed.`);
+  }
 }
 
 export interface ObjectStoreOptions {

@@ -1,0 +1,110 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** Something that can be said about the code without running it. */
+export interface Check {
+  name: string;
+  /** Null when all is well, else what is wrong, for a person to read. */
+  run(): Promise<string | null>;
+}
+
+export interface CheckResult {
+  name: string;
+  problem: string | null;
+  ms: number;
+}
+
+const root = join(import.meta.dir, "..");
+const limitMs = 120_000;
+
+export const checks: readonly Check[] = [
+  { name: "tsc", run: () => tool("tsc", ["-p", "tsconfig.json"]) },
+  { name: "tsc edge-gateway", run: () => tool("tsc", ["-p", "edge-gateway/tsconfig.json"]) },
+  { name: "tsc edge-gateway tests", run: () => tool("tsc", ["-p", "edge-gateway/tsconfig.test.json"]) },
+  { name: "oxlint", run: () => tool("oxlint", ["--quiet"]) },
+  { name: "oxfmt", run: () => tool("oxfmt", ["--check", "."]) },
+  { name: "knip", run: () => tool("knip", ["--no-progress"]) },
+  { name: "generated proto code", run: generatedCodeIsFresh },
+  { name: "bun.lock", run: lockfileNamesNoRegistry },
+  { name: "wrangler dry run", run: workerCanBeDeployed },
+];
+
+/** Runs checks side by side; `onDone` is told of each as it ends. */
+export function runChecks(onDone: (result: CheckResult) => void): Promise<CheckResult[]> {
+  return Promise.all(
+    checks.map(async ({ name, run }) => {
+      const start = performance.now();
+      const problem = await run().catch((error: unknown) => String(error));
+      const result = { name, problem, ms: performance.now() - start };
+      onDone(result);
+      return result;
+    }),
+  );
+}
+
+async function generatedCodeIsFresh(): Promise<string | null> {
+  return inTemporaryFolder(async (dir) => {
+    const bin = join(root, "proto/node_modules/.bin");
+    const problem = await command([join(bin, "buf"), "generate", "-o", dir], {
+      cwd: join(root, "proto"),
+      env: { PATH: `${bin}:${process.env.PATH}` },
+    });
+    if (problem !== null) return problem;
+    const differences = await command(["diff", "-rq", join(root, "proto/gen"), join(dir, "gen")]);
+    return (
+      differences &&
+      `${differences}\nproto/gen is not what proto/ says. Bring it up to date with: bun run generate:proto`
+    );
+  });
+}
+
+/** A lockfile made with another registry than the default one holds its address, and works in few places. */
+async function lockfileNamesNoRegistry(): Promise<string | null> {
+  const lines = (await Bun.file(join(root, "bun.lock")).text()).split("\n");
+  const number = lines.findIndex((line) => line.includes("://")) + 1;
+  return number === 0 ? null : `bun.lock:${number} holds an address. Make it again with the default registry.`;
+}
+
+/** Under Bun, because wrangler asks for a newer Node than many machines have. */
+async function workerCanBeDeployed(): Promise<string | null> {
+  return inTemporaryFolder((dir) => {
+    const wrangler = join(root, "node_modules/.bin/wrangler");
+    return command([process.execPath, "--bun", wrangler, "deploy", "--dry-run", "--env=", "--outdir", dir], {
+      env: { WRANGLER_SEND_METRICS: "false", WRANGLER_HIDE_BANNER: "true", CI: "true" },
+    });
+  });
+}
+
+function tool(name: string, args: readonly string[]): Promise<string | null> {
+  return command([join(root, "node_modules/.bin", name), ...args]);
+}
+
+/** Null when the command succeeds, else what it printed. */
+async function command(
+  argv: readonly string[],
+  options: { cwd?: string; env?: Record<string, string> } = {},
+): Promise<string | null> {
+  const child = Bun.spawn([...argv], {
+    cwd: options.cwd ?? root,
+    env: { ...process.env, ...options.env },
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: limitMs,
+  });
+  const [output, errors] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+  if (child.exitCode === 0) return null;
+  if (child.signalCode)
+    return `${output}${errors}\nended by ${child.signalCode} (it may take ${limitMs / 1000} s)`.trim();
+  return `${output}${errors}`.trim() || `exit code ${child.exitCode}`;
+}
+
+async function inTemporaryFolder<T>(use: (dir: string) => Promise<T>): Promise<T> {
+  const dir = await mkdtemp(join(tmpdir(), "flick-check-"));
+  try {
+    return await use(dir);
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,175 @@
+import { afterEach, expect, test } from "bun:test";
+import { fileURLToPath } from "node:url";
+
+import { startGateway } from "./gateway.ts";
+
+const root = fileURLToPath(new URL("../", import.meta.url));
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
+});
+
+/** Starts the program and waits until it is ready. */
+async function startProgram(env: Record<string, string> = {}) {
+  const child = spawnProgram(env);
+  let text = "";
+  for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
+    text += chunk;
+    const url = /"ready","url":"([^"]+)"/.exec(text)?.[1];
+    if (url) return { child, url, workerd: childrenOf(child.pid) };
+  }
+  throw new Error(`the gateway did not start: ${text}`);
+}
+
+function spawnProgram(env: Record<string, string>) {
+  const child = Bun.spawn([process.execPath, "dev/gateway.ts"], {
+    cwd: root,
+    env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", PORT: "0", ...env },
+    stdout: "pipe",
+    stderr: "inherit",
+  });
+  cleanups.push(() => {
+    child.kill("SIGKILL");
+    return child.exited;
+  });
+  return child;
+}
+
+function childrenOf(pid: number): number[] {
+  const { stdout } = Bun.spawnSync(["ps", "-A", "-o", "pid=,ppid="]);
+  const rows = stdout.toString().trim().split("\n");
+  return rows.flatMap((row) => {
+    const [child, parent] = row.trim().split(/\s+/).map(Number);
+    return child !== undefined && parent === pid ? [child] : [];
+  });
+}
+
+function isAlive(pid: number): boolean {
+  const { stdout } = Bun.spawnSync(["ps", "-o", "stat=", "-p", String(pid)]);
+  const state = stdout.toString().trim();
+  return state !== "" && !state.startsWith("Z");
+}
+
+async function untilGone(pids: number[]): Promise<void> {
+  const deadline = performance.now() + 5000;
+  while (pids.some(isAlive)) {
+    if (performance.now() > deadline) throw new Error(`still running: ${pids.filter(isAlive).join(", ")}`);
+    await Bun.sleep(20);
+  }
+}
+
+/** Resident bytes of these processes together, in MiB. */
+function memoryOf(pids: number[]): number {
+  const { stdout } = Bun.spawnSync(["ps", "-o", "rss=", "-p", pids.join(",")]);
+  const kib = stdout.toString().trim().split(/\s+/).map(Number);
+  return kib.reduce((sum, rss) => sum + rss, 0) / 1024;
+}
+
+test("runs the Worker with the settings of wrangler.toml, and variables in their place", async () => {
+  using origin = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("", { status: 503 }) });
+  const lines: string[] = [];
+  const gateway = await startGateway({
+    vars: { ORIGIN_URL: origin.url.href, MAX_UPLOAD_BYTES: "2000" },
+    log: (line) => lines.push(line),
+  });
+  cleanups.push(gateway.stop);
+  expect(gateway.url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
+  const tooLarge = await fetch(`${gateway.url}/douyin/publish/action`, {
+    method: "POST",
+    body: new Uint8Array(70_000),
+    headers: { "content-type": "multipart/form-data; boundary=b" },
+  });
+  expect(await tooLarge.text()).toContain("2000 bytes");
+  const lastLine: unknown = JSON.parse(lines.at(-1) ?? "");
+  expect(lastLine).toMatchObject({ message: "request", route: "/douyin/publish/action", status: 413 });
+});
+
+test("refuses to start with bad bindings and says which", async () => {
+  await expect(
+    startGateway({ vars: { ORIGIN_URL: "nowhere", MAX_UPLOAD_BYTES: "much" }, log: () => {} }),
+  ).rejects.toThrow(/ORIGIN_URL must be a URL.*MAX_UPLOAD_BYTES must be a whole number/);
+});
+
+test("refuses to start on a port that is taken and leaves nothing behind", async () => {
+  using other = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
+  const before = childrenOf(process.pid);
+  await expect(startGateway({ port: other.port ?? 0, log: () => {} })).rejects.toThrow(String(other.port));
+  await untilGone(childrenOf(process.pid).filter((pid) => !before.includes(pid)));
+});
+
+test("as a program says what is wrong with its environment and ends with 1", async () => {
+  const child = spawnProgram({ PORT: "http", ORIGIN_URL: "ftp://x" });
+  const output = await new Response(child.stdout).text();
+  expect(await child.exited).toBe(1);
+  expect(output).toContain("PORT: must be a whole number");
+  expect(output).toContain("ORIGIN_URL: must be a URL");
+});
+
+test.each(["SIGTERM", "SIGINT"] as const)(
+  "as a program stops on %s with everything that it started",
+  async (signal) => {
+    const { child, url, workerd } = await startProgram();
+    expect((await fetch(`${url}/healthz`)).status).toBe(200);
+    expect(workerd).toHaveLength(1);
+    child.kill(signal);
+    expect(await child.exited).toBe(0);
+    await untilGone(workerd);
+  },
+);
+
+test.skipIf(!Bun.which("setpriv"))("as a program leaves no orphan when it is killed", async () => {
+  const { child, workerd } = await startProgram();
+  expect(workerd).toHaveLength(1);
+  child.kill("SIGKILL");
+  await untilGone(workerd);
+});
+
+test("keeps nothing of an upload in memory", async () => {
+  const size = 256 * 1024 * 1024;
+  let received = 0;
+  using origin = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    maxRequestBodySize: size,
+    async fetch(request) {
+      for await (const chunk of request.body ?? []) received += chunk.byteLength;
+      return Response.json({ videoId: "1" });
+    },
+  });
+  const { child, url, workerd } = await startProgram({ ORIGIN_URL: origin.url.href });
+  const pids = [child.pid, ...workerd];
+  expect((await fetch(`${url}/healthz`)).status).toBe(200);
+  const idle = memoryOf(pids);
+  let peak = idle;
+  const watch = setInterval(() => (peak = Math.max(peak, memoryOf(pids))), 100);
+  const chunk = new Uint8Array(1024 * 1024);
+  let left = size;
+  const body = new ReadableStream<Uint8Array>({
+    pull(controller) {
+      controller.enqueue(chunk);
+      left -= chunk.byteLength;
+      if (left === 0) controller.close();
+    },
+  });
+  const headers = { "content-type": "multipart/form-data; boundary=b" };
+  const response = await fetch(`${url}/douyin/publish/action`, { method: "POST", body, headers });
+  clearInterval(watch);
+  expect(await response.json()).toMatchObject({ status_code: 0, video_id: 1 });
+  expect(received).toBe(size);
+  expect(peak - idle).toBeLessThan(64);
+}, 30_000);
+
+test("is what `wrangler deploy` would upload, without a local address in production", async () => {
+  const outdir = `${process.env["TMPDIR"] ?? "/tmp"}/flick-gateway-${process.pid}`;
+  cleanups.push(() => Bun.$`rm -rf ${outdir}`.quiet());
+  const wrangler = fileURLToPath(new URL("../node_modules/.bin/wrangler", import.meta.url));
+  const child = Bun.spawn(
+    [process.execPath, "--bun", wrangler, "deploy", "--dry-run", "--env", "production", "--outdir", outdir],
+    { cwd: root, env: { ...process.env, WRANGLER_SEND_METRICS: "false" }, stdout: "pipe", stderr: "pipe" },
+  );
+  const [output, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  expect({ exitCode: await child.exited, errors }).toMatchObject({ exitCode: 0 });
+  expect(output).toContain("MAX_UPLOAD_BYTES");
+  expect(output).not.toContain("127.0.0.1");
+  expect(await Bun.file(`${outdir}/worker.js`).exists()).toBe(true);
+}, 30_000);

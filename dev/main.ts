@@ -1,0 +1,88 @@
+import { relative } from "node:path";
+
+import { readDevEnv, type DevEnv } from "./env.ts";
+import { standardOutput, type Output } from "./output.ts";
+import { provision, type Need } from "./provision.ts";
+import { explain } from "./refusal.ts";
+import { beginStack, type Stack } from "./stack.ts";
+
+/** Runs the local stack until Ctrl-C (then it ends with 0) or until it cannot go on (1). */
+async function main(output: Output): Promise<number> {
+  const env = readDevEnv();
+  await provision(needsOf(env), output);
+
+  const { promise: end, resolve: endBecause } = Promise.withResolvers<string | null>();
+  const stack = await beginStack({ ...env, output, onGiveUp: (reason) => endBecause(reason.message) });
+  onInterrupt({
+    first: () => endBecause(null),
+    second: () => {
+      stack.kill();
+      process.exit(130);
+    },
+  });
+  stack.ready.then(
+    () => output.say(readyText(env, stack)),
+    (error: unknown) => endBecause(explain(error)),
+  );
+  const failure = await end;
+
+  output.say(failure === null ? "stopping (Ctrl-C again kills everything at once)" : `${failure}\nstopping`);
+  await stack.stop();
+  output.say("everything has stopped");
+  return failure === null ? 0 : 1;
+}
+
+function needsOf({ external }: DevEnv): Need[] {
+  return [
+    ...(external.mysqlUrl ? [] : ["mariadb" as const]),
+    ...(external.redisUrl ? [] : ["redis" as const]),
+    "ffmpeg",
+  ];
+}
+
+function onInterrupt({ first, second }: { first: () => void; second: () => void }): void {
+  let times = 0;
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => (++times === 1 ? first() : second()));
+  }
+}
+
+function readyText({ dataDir }: DevEnv, { urls, secretsFile }: Stack): string {
+  const place = (path: string) => relative(process.cwd(), path) || ".";
+  const rows = [
+    ["feed", `${urls.gateway}/douyin/feed/`],
+    ["media", `${urls.oss} (OSS-compatible store)`],
+    ["Upstash", `${urls.upstash} (Redis over HTTP)`],
+    ["MySQL", withoutPassword(urls.mysql)],
+    ["Redis", withoutPassword(urls.redis)],
+    ["secrets", `${place(secretsFile)} holds the passwords and keys`],
+    ["state", `${place(dataDir)} (npx bun run dev:reset forgets it)`],
+  ];
+  const seconds = (performance.now() / 1000).toFixed(1);
+  return [
+    "",
+    `Flick is ready, ${seconds} s after its start.`,
+    "",
+    ...rows.map(([name = "", value]) => `  ${name.padEnd(8)} ${value}`),
+    "",
+    "Next, in another terminal: npx bun run demo  (publishes a dozen clips)",
+    "Ctrl-C stops everything.",
+    "",
+  ].join("\n");
+}
+
+function withoutPassword(address: string): string {
+  const url = new URL(address);
+  url.password = "";
+  return url.href;
+}
+
+// A terminal that has gone away must not keep us from stopping the programs.
+process.stdout.on("error", () => {});
+const output = standardOutput();
+try {
+  process.exit(await main(output));
+} catch (error) {
+  output.say(explain(error));
+  process.exit(1);
+}

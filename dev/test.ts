@@ -1,0 +1,101 @@
+import { availableParallelism } from "node:os";
+import { join } from "node:path";
+
+import { checkReport } from "./check.ts";
+import { runChecks } from "./checks.ts";
+import { standardOutput } from "./output.ts";
+import { provision } from "./provision.ts";
+import { explain } from "./refusal.ts";
+import { addUp, runTestFiles, type FileResult, type TestCounts } from "./test-files.ts";
+import { testServers, testServersEnv } from "./testing.ts";
+
+const help = `Sets up what the tests need, runs check and every test, and ends with "N passed, N failed".
+
+  bun run test              everything
+  bun run test <text>...    only the test files whose path contains one of the texts, without check
+`;
+
+const root = join(import.meta.dir, "..");
+const packages = ["edge-gateway", "origin-services", "media-worker", "db", "platform", "proto", "dev", "bench", "e2e"];
+
+/** These start a whole stack each and measure it, so that they get the machine for themselves. */
+const exclusive = (file: string) => file.startsWith("e2e/") || file === "dev/stack.test.ts";
+
+async function main(filters: string[]): Promise<number> {
+  const interrupt = onInterrupt();
+  await provision(["mariadb", "redis", "ffmpeg"], standardOutput());
+  const [servers, checked] = await Promise.all([testServers(), filters.length > 0 ? [] : check()]);
+  const env = { ...testServersEnv(servers), ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}) };
+  const files = await findTestFiles(filters);
+  const options = { cwd: root, env, write, signal: interrupt };
+  const results = [
+    ...(await runTestFiles(
+      files.filter((file) => !exclusive(file)),
+      { ...options, jobs: Math.min(2, availableParallelism()) },
+    )),
+    ...(await runTestFiles(files.filter(exclusive), { ...options, jobs: 1 })),
+  ];
+  return conclude([...checked, ...results], interrupt.aborted);
+}
+
+async function check(): Promise<FileResult[]> {
+  const results = await runChecks((result) => write(`${checkReport(result)}\n`));
+  return results.map(({ name, problem }) => ({
+    file: `check: ${name}`,
+    passed: problem === null ? 1 : 0,
+    failed: problem === null ? 0 : 1,
+    skipped: 0,
+    problem: null,
+  }));
+}
+
+async function findTestFiles(filters: readonly string[]): Promise<string[]> {
+  const files: string[] = [];
+  for (const name of packages) {
+    const found = await Array.fromAsync(new Bun.Glob(`${name}/**/*.test.ts`).scan({ cwd: root }));
+    files.push(...found.filter((file) => !file.includes("node_modules/")).toSorted());
+  }
+  return filters.length === 0 ? files : files.filter((file) => filters.some((filter) => file.includes(filter)));
+}
+
+/** Prints what failed and, alone on the last line, the counts; returns the exit code. */
+function conclude(results: readonly FileResult[], interrupted: boolean): number {
+  const failures = results.filter(({ failed }) => failed > 0);
+  if (failures.length > 0) write("\nNot passed:\n");
+  for (const { file, failed, problem } of failures) write(`  ${file}: ${problem ?? `${failed} failed`}\n`);
+  const total = addUp(results);
+  const nothing = total.passed + total.failed === 0;
+  if (nothing) write("\nNo test was run.\n");
+  if (interrupted) write("\nInterrupted.\n");
+  write(`\n${countsText(total)}\n`);
+  return total.failed > 0 || nothing || interrupted ? 1 : 0;
+}
+
+function countsText({ passed, failed, skipped }: TestCounts): string {
+  return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`;
+}
+
+/** Aborted by Ctrl-C and its like; the second one ends everything at once. */
+function onInterrupt(): AbortSignal {
+  const controller = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => (controller.signal.aborted ? process.exit(130) : controller.abort()));
+  }
+  return controller.signal;
+}
+
+function write(text: string): void {
+  process.stdout.write(text);
+}
+
+const args = process.argv.slice(2);
+if (args.includes("--help")) {
+  write(help);
+  process.exit(0);
+}
+try {
+  process.exit(await main(args));
+} catch (error) {
+  write(`${explain(error)}\n\n0 passed, 1 failed\n`);
+  process.exit(1);
+}

@@ -1,0 +1,103 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { createApiClient, type ApiClient, type ApiVideo } from "@flick/dev/api-client.ts";
+import { createOutput } from "@flick/dev/output.ts";
+import { freePorts } from "@flick/dev/ports.ts";
+import { startStack, type Stack } from "@flick/dev/stack.ts";
+import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
+import type { ObjectStore } from "@flick/platform/object-store/object-store.ts";
+
+export interface RunningStack {
+  stack: Stack;
+  api: ApiClient;
+  url: string;
+  /** A folder for the test's files, gone after `stop`. */
+  dir: string;
+  objects: ObjectStore;
+  /** What all programs have printed so far. */
+  printed(): string;
+  /** A new account with a name of its own. */
+  signUp(): Promise<{ user_id: number; token: string; name: string }>;
+  /** Waits until the video is ready or has failed, as its author sees it. */
+  settled(token: string, videoId: number): Promise<ApiVideo>;
+  stop(): Promise<void>;
+}
+
+const settledWithinMs = 90_000;
+
+/** The whole of Flick, as `bun dev` runs it, on free ports and a data folder of its own. */
+export async function runStack(): Promise<RunningStack> {
+  const dir = await mkdtemp(join(tmpdir(), "flick-e2e-"));
+  const [gateway = 0, origin = 0, oss = 0, upstash = 0, worker = 0, mysql = 0, redis = 0] = await freePorts(7);
+  let printed = "";
+  const stack = await startStack({
+    dataDir: join(dir, "data"),
+    ports: { gateway, origin, oss, upstash, worker, mysql, redis },
+    maxUploadBytes: 1024 * 1024 * 1024,
+    logLevel: "info",
+    output: createOutput({ write: (text) => void (printed += text), colour: false }),
+    onGiveUp: (reason) => void (printed += `gave up: ${reason.message}\n`),
+  });
+  const secrets = (await Bun.file(stack.secretsFile).json()) as { ossAccessKeyId: string; ossAccessKeySecret: string };
+  const api = createApiClient(stack.urls.gateway);
+  let users = 0;
+  return {
+    stack,
+    api,
+    url: stack.urls.gateway,
+    dir,
+    objects: createObjectStore({
+      endpoint: `http://localhost:${oss}`,
+      region: "local",
+      bucket: "flick",
+      accessKeyId: secrets.ossAccessKeyId,
+      accessKeySecret: secrets.ossAccessKeySecret,
+    }),
+    printed: () => printed,
+    async signUp() {
+      const name = `viewer ${++users}`;
+      return { ...(await api.register(name, "a good password")), name };
+    },
+    async settled(token, videoId) {
+      const deadline = Date.now() + settledWithinMs;
+      while (Date.now() < deadline) {
+        const { video_list: list } = await api.publishList(token).catch(() => ({ video_list: [] as ApiVideo[] }));
+        const video = list.find((each) => each.id === videoId);
+        if (video?.status === "ready" || video?.status === "failed") return video;
+        await Bun.sleep(200);
+      }
+      throw new Error(`the video was not settled within ${settledWithinMs} ms:\n${printed.slice(-4000)}`);
+    },
+    async stop() {
+      await stack.stop();
+      await rm(dir, { recursive: true });
+    },
+  };
+}
+
+/** Runs FFmpeg; for clips and for measuring what came out. */
+export async function ffmpeg(...args: string[]): Promise<void> {
+  await run("ffmpeg", "-v", "error", "-nostdin", "-y", ...args);
+}
+
+interface Probe {
+  format: { duration: string; tags?: Record<string, string> };
+  streams: { codec_type: string; codec_name: string; width?: number; height?: number; pix_fmt?: string }[];
+}
+
+export async function ffprobe(path: string): Promise<Probe> {
+  return JSON.parse(await run("ffprobe", "-v", "error", "-of", "json", "-show_format", "-show_streams", path)) as Probe;
+}
+
+async function run(...command: string[]): Promise<string> {
+  const child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe", timeout: 60_000 });
+  const [code, output, complaint] = await Promise.all([
+    child.exited,
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
+  if (code !== 0) throw new Error(`${command[0]} ended with ${code}: ${complaint}`);
+  return output;
+}

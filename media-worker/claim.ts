@@ -1,0 +1,154 @@
+import { createHash } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import type { Client } from "@connectrpc/connect";
+import { reasonOf } from "@flick/proto/errors.ts";
+import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
+import type { Job, MediaJobService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+
+export type MediaJobs = Client<typeof MediaJobService>;
+
+/** A job that this worker holds. The lease is renewed at a third of its length until the job has ended. */
+export interface Claim {
+  readonly videoId: bigint;
+  /** Object key of the upload. */
+  readonly rawKey: string;
+  readonly attempt: number;
+  /** Names the video in logs, which ids never reach. */
+  readonly tag: string;
+  /** Aborts with {@link ClaimLost} when somebody else may have the job. */
+  readonly signal: AbortSignal;
+  /** Makes sure that the job is still ours, and for a whole lease. */
+  renew(): Promise<void>;
+  /** Publishes the video. */
+  complete(made: Made): Promise<void>;
+  /**
+   * Ends the attempt.
+   * @param signal gives up on telling the service; the lease then lapses.
+   * @returns milliseconds until the next attempt, 0 when there is none.
+   */
+  fail(reason: string, permanent: boolean, signal: AbortSignal): Promise<number>;
+  /** Lets go of the lease without a word; to be called in every case. */
+  drop(): void;
+}
+
+export interface Made {
+  playKey: string;
+  coverKey: string;
+  width: number;
+  height: number;
+  durationMs: number;
+}
+
+/** The job was taken over, ended or deleted, or the lease ran out while the video service could not be reached. */
+export class ClaimLost extends Error {
+  override name = "ClaimLost";
+}
+
+const retryAfterMs = 1000;
+
+/** Takes a job if it is due and nobody holds it; null when there is nothing to do. */
+export async function claimJob(jobs: MediaJobs, videoId: bigint): Promise<Claim | null> {
+  const askedAt = performance.now();
+  const { job } = await jobs.claimJob({ videoId });
+  return job ? holdClaim(jobs, job, askedAt) : null;
+}
+
+function holdClaim(jobs: MediaJobs, job: Job, claimedAt: number): Claim {
+  const { videoId, fence, rawKey, attempt } = job;
+  const claim = { videoId, fence };
+  const lost = new AbortController();
+  let leaseMs = Number(job.leaseMs);
+  let renewal: NodeJS.Timeout | undefined;
+  let lapse: NodeJS.Timeout | undefined;
+  const lose = (why: string) => lost.abort(new ClaimLost(why));
+
+  /** @param askedAt from when the service counts at the earliest: the lease is never thought longer than it is. */
+  function lease(askedAt: number): void {
+    const left = Math.max(0, askedAt + leaseMs - performance.now());
+    clearTimeout(lapse);
+    lapse = setTimeout(() => lose("the lease lapsed"), left);
+    renewLater(left / 3);
+  }
+
+  function renewLater(ms: number): void {
+    clearTimeout(renewal);
+    renewal = setTimeout(() => void keep(), ms);
+  }
+
+  async function keep(): Promise<void> {
+    const mine = renewal;
+    try {
+      const askedAt = performance.now();
+      leaseMs = Number((await jobs.renewJob(claim)).leaseMs);
+      if (renewal === mine) lease(askedAt);
+    } catch (error) {
+      // The job may have been ended, or renewed, by ourselves in the meantime.
+      if (renewal !== mine) return;
+      if (reasonOf(error) === Reason.CLAIM_LOST) lose("somebody else has the job, or it has ended");
+      else renewLater(Math.min(retryAfterMs, leaseMs / 9));
+    }
+  }
+
+  function stopRenewing(): void {
+    clearTimeout(renewal);
+    renewal = undefined;
+  }
+
+  /** Repeats a call that does not get through, as long as the claim lasts. */
+  async function insist<T>(call: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    for (;;) {
+      signal.throwIfAborted();
+      try {
+        return await call();
+      } catch (error) {
+        if (reasonOf(error) === Reason.CLAIM_LOST) lose("somebody else has the job, or it has ended");
+        signal.throwIfAborted();
+        if (refusals.has(reasonOf(error))) throw error;
+        await sleep(retryAfterMs, undefined, { signal }).catch(() => signal.throwIfAborted());
+      }
+    }
+  }
+
+  lease(claimedAt);
+  return {
+    videoId,
+    rawKey,
+    attempt,
+    tag: tagOf(videoId),
+    signal: lost.signal,
+    async renew() {
+      stopRenewing();
+      await insist(async () => {
+        const askedAt = performance.now();
+        leaseMs = Number((await jobs.renewJob(claim)).leaseMs);
+        lease(askedAt);
+      }, lost.signal);
+    },
+    async complete(made) {
+      stopRenewing();
+      await insist(() => jobs.completeJob({ ...claim, ...made, durationMs: BigInt(made.durationMs) }), lost.signal);
+    },
+    async fail(reason, permanent, signal) {
+      stopRenewing();
+      const either = AbortSignal.any([lost.signal, signal]);
+      const { retryInMs } = await insist(
+        () => jobs.failJob({ ...claim, reason, permanent }, { signal: either }),
+        either,
+      );
+      return Number(retryInMs);
+    },
+    drop() {
+      stopRenewing();
+      clearTimeout(lapse);
+    },
+  };
+}
+
+/** Answers that another try does not change. */
+const refusals = new Set([Reason.INVALID_PARAMETER, Reason.UNAUTHENTICATED, Reason.PERMISSION_DENIED]);
+
+/** The first 48 bits of the id's SHA-256: enough to follow one video through the logs. */
+function tagOf(videoId: bigint): string {
+  return createHash("sha256").update(String(videoId)).digest("hex").slice(0, 12);
+}

@@ -1,0 +1,83 @@
+import { createClient } from "@connectrpc/connect";
+import { EnvError } from "@flick/platform/env.ts";
+import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
+import { createLog, type Log } from "@flick/platform/log.ts";
+import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
+import { createServiceTokenSigner } from "@flick/platform/service-token.ts";
+import { createServiceTransport } from "@flick/platform/service-transport.ts";
+import { MediaJobService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+
+import { startConsumer } from "./consumer.ts";
+import { readWorkerEnv } from "./env.ts";
+import { createFfmpeg, diesWithWorker } from "./ffmpeg.ts";
+import { serveHealth } from "./health.ts";
+import { createJobRunner } from "./job.ts";
+import { createVideoProcessor } from "./process-video.ts";
+import { createWorkDir } from "./work-dir.ts";
+
+/** The service answers within its own time-out of 30 s or much sooner; a renewal must fit into the lease a few times. */
+const callTimeoutMs = 5_000;
+
+try {
+  const env = readWorkerEnv();
+  await start(env, createLog({ program: "media-worker", level: env.LOG_LEVEL }));
+} catch (error) {
+  process.stderr.write(`${error instanceof EnvError ? error.message : `cannot start: ${String(error)}`}\n`);
+  process.exit(1);
+}
+
+async function start(env: ReturnType<typeof readWorkerEnv>, log: Log): Promise<void> {
+  const serviceToken = createServiceTokenSigner("media-worker", env.SERVICE_TOKEN_SECRET);
+  const transport = createServiceTransport({ baseUrl: env.ORIGIN_URL, serviceToken, timeoutMs: callTimeoutMs });
+  const store = createObjectStore({
+    endpoint: env.OSS_URL,
+    ...(env.OSS_PUBLIC_URL ? { publicUrl: env.OSS_PUBLIC_URL } : {}),
+    region: env.OSS_REGION,
+    bucket: env.OSS_BUCKET,
+    accessKeyId: env.OSS_ACCESS_KEY_ID,
+    accessKeySecret: env.OSS_ACCESS_KEY_SECRET,
+  });
+  const ffmpeg = createFfmpeg({ ffmpegPath: env.FFMPEG_PATH, ffprobePath: env.FFPROBE_PATH });
+  await ffmpeg.check();
+  if (!diesWithWorker()) log.warn("setpriv is missing: FFmpeg may outlive this process if it is killed");
+  const workDir = await createWorkDir(env.WORK_DIR);
+  const limits = {
+    maxInputBytes: env.MAX_INPUT_BYTES,
+    maxDurationS: env.MAX_DURATION_S,
+    maxPixels: env.MAX_PIXELS,
+  };
+  const events = createRedisStreamsEventLog({ url: env.REDIS_URL, log });
+  const consumer = await startConsumer({
+    jobs: createClient(MediaJobService, transport),
+    events,
+    runJob: createJobRunner({ processVideo: createVideoProcessor({ store, ffmpeg, workDir, limits }), log }),
+    concurrency: env.CONCURRENCY,
+    sweepIntervalMs: env.SWEEP_INTERVAL_MS,
+    log,
+  });
+
+  let stopping = false;
+  const health =
+    env.HEALTH_PORT === 0
+      ? null
+      : serveHealth({
+          hostname: env.HOST,
+          port: env.HEALTH_PORT,
+          running: () => consumer.running(),
+          stopping: () => stopping,
+        });
+  log.info("taking jobs", { concurrency: env.CONCURRENCY, ...(health ? { health: health.url } : {}) });
+
+  const stop = async (signal: string) => {
+    if (stopping) return;
+    stopping = true;
+    log.info("stopping", { signal, running: consumer.running() });
+    await consumer.stop(env.DRAIN_MS);
+    await events.close();
+    await workDir.close();
+    await health?.stop();
+    log.info("stopped");
+    process.exit(0);
+  };
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => void stop(signal));
+}

@@ -1,0 +1,131 @@
+import { describe, expect, test } from "bun:test";
+
+import { FfmpegFailure } from "./ffmpeg.ts";
+import { planVideo, type Limits } from "./plan.ts";
+import type { Probe, ProbedStream } from "./probe.ts";
+import { checkResult, chooseCover, whyUndecodable, whyUnreadable } from "./verdict.ts";
+
+const limits: Limits = { maxInputBytes: 1e9, maxDurationS: 600, maxPixels: 1_000_000 };
+
+const look = (light: number, low: number, high: number) =>
+  `frame:0    pts:0       pts_time:0\nlavfi.signalstats.YMIN=1\nlavfi.signalstats.YLOW=${low}\n` +
+  `lavfi.signalstats.YAVG=${light}\nlavfi.signalstats.YHIGH=${high}\nlavfi.signalstats.YMAX=250\n`;
+const black = look(16, 16, 16);
+const night = look(30, 18, 60);
+const white = look(235, 235, 235);
+const red = look(81, 81, 81);
+const fine = look(120.5, 40, 200);
+
+describe("the cover", () => {
+  const cases: [what: string, looks: string[], index: number][] = [
+    ["is the first picture when there is something to see", [fine, fine], 0],
+    ["is the first that is not black", [black, black, fine, fine], 2],
+    ["is no flash of white", [white, fine], 1],
+    ["is no plain colour", [red, fine], 1],
+    ["is a plain colour rather than black", [black, red], 1],
+    ["is the night rather than black or white", [black, white, night], 2],
+    ["is the first picture when all is black", [black, black], 0],
+    ["is the first picture when nothing is known", [], 0],
+  ];
+  test.each(cases)("%s", (_what, looks, index) => {
+    expect(chooseCover(looks.join(""))).toBe(index);
+  });
+});
+
+describe("when FFmpeg gives up", () => {
+  const failed = (kind: FfmpegFailure["kind"], message: string, stderr: string, stdout = "") =>
+    new FfmpegFailure(kind, message, { stdout, stderr });
+
+  type Case = [what: string, kind: FfmpegFailure["kind"], message: string, stderr: string, reason: string | null];
+  const gaveUp = "ffmpeg exited with code 1";
+
+  const unreadable: Case[] = [
+    ["another format is no video", "exit", gaveUp, "[png_pipe] Format not on whitelist 'mov'", "not a video"],
+    ["a missing index is an incomplete file", "exit", gaveUp, "[mov] moov atom not found", "incomplete"],
+    ["pixels beyond the limit name it", "exit", gaveUp, "exceeds specified max pixel count 1", "1000000 pixels"],
+    ["a crash is the file's fault", "signal", "killed by SIGSEGV", "", "not a video"],
+    ["being killed is not", "signal", "killed by SIGKILL", "", null],
+    ["a missing program is not", "start", "cannot be started", "", null],
+  ];
+  test.each(unreadable)("reading: %s", (_what, kind, message, stderr, reason) => {
+    const verdict = whyUnreadable(failed(kind, message, stderr), limits);
+    expect(verdict?.message ?? null).toEqual(reason && expect.stringContaining(reason));
+  });
+
+  const undecodable: Case[] = [
+    ["what breaks off is damaged", "exit", gaveUp, "Error while decoding", "damaged"],
+    ["a demand for too much memory is told", "exit", gaveUp, "Cannot allocate memory", "memory"],
+    ["a full disk is our fault", "exit", gaveUp, "No space left on device", null],
+    ["a crash is the file's fault", "signal", "killed by SIGABRT", "", "damaged"],
+    ["so is a result beyond the limit on files", "signal", "killed by SIGXFSZ", "", "damaged"],
+    ["being killed is not", "signal", "killed by SIGKILL", "", null],
+    ["nor is a lack of time", "time limit", "took more than 10 ms", "", null],
+  ];
+  test.each(undecodable)("decoding: %s", (_what, kind, message, stderr, reason) => {
+    const verdict = whyUndecodable(failed(kind, message, stderr, fine), limits);
+    expect(verdict?.message ?? null).toEqual(reason && expect.stringContaining(reason));
+  });
+
+  test("decoding: without a single picture there is nothing to see", () => {
+    const verdict = whyUndecodable(failed("exit", gaveUp, "Cannot determine format of input stream 0:0 after EOF"), limits);
+    expect(verdict?.message).toContain("no picture");
+  });
+});
+
+describe("the result", () => {
+  const stream = (changes: Partial<ProbedStream> = {}): ProbedStream => ({
+    index: 0,
+    type: "video",
+    codec: "h264",
+    width: 320,
+    height: 240,
+    pixelFormat: "yuv420p",
+    pixelAspect: 1,
+    rotation: 0,
+    duration: 10,
+    isPicture: false,
+    ...changes,
+  });
+  const sound = (changes: Partial<ProbedStream> = {}) => stream({ type: "audio", codec: "aac", width: 0, ...changes });
+  const probe = (duration: number | null, streams: ProbedStream[]): Probe => ({ duration, streams });
+  const source = probe(10, [stream({ codec: "vp9" }), sound({ codec: "opus" })]);
+  const plan = planVideo(source, limits);
+  const check = (result: Probe, stderr = "", of: Probe = source) => checkResult(of, plan, result, { stdout: "", stderr }, limits);
+
+  test("is accepted with its duration in milliseconds", () => {
+    expect(check(probe(10.016, [stream(), sound()]))).toBe(10_016);
+  });
+
+  test("may lack a quarter of a second", () => {
+    expect(check(probe(9.8, [stream({ duration: 9.8 }), sound()]), "complaint")).toBe(9_800);
+  });
+
+  test.each([
+    ["shorter than the file says", probe(6, [stream({ duration: 6 }), sound({ duration: 6 })]), "incomplete"],
+    ["shorter in its picture alone", probe(10, [stream({ duration: 6 }), sound()]), "incomplete"],
+  ])("is refused when it is %s and FFmpeg complained", (_what, result, reason) => {
+    expect(() => check(result, "stream 1, offset 0x2b6ea0: partial file")).toThrow(reason);
+  });
+
+  test("may be shorter when FFmpeg found no fault: the last picture of a slide show stands for long", () => {
+    expect(check(probe(6, [stream({ duration: 6 }), sound()]))).toBe(6_000);
+  });
+
+  test("is refused when it is longer than allowed, whatever the file said", () => {
+    expect(() => check(probe(601, [stream(), sound()]))).toThrow("longer than 600 seconds");
+  });
+
+  test("without a picture is refused", () => {
+    expect(() => check(probe(10, [sound()]))).toThrow("no picture");
+  });
+
+  test.each([
+    ["another codec", probe(10, [stream({ codec: "hevc" }), sound()])],
+    ["another pixel format", probe(10, [stream({ pixelFormat: "yuv444p" }), sound()])],
+    ["another size", probe(10, [stream({ width: 322 }), sound()])],
+    ["no sound", probe(10, [stream()])],
+    ["other sound", probe(10, [stream(), sound({ codec: "mp3" })])],
+  ])("is a fault of ours with %s", (_what, result) => {
+    expect(() => check(result)).toThrow(/^the (result|sound)/);
+  });
+});

@@ -1,0 +1,162 @@
+import { once } from "node:events";
+import { createWriteStream } from "node:fs";
+import { rm } from "node:fs/promises";
+import type { Readable } from "node:stream";
+
+import OSS from "ali-oss";
+
+import {
+  ObjectNotFound,
+  type ObjectStore,
+  type ObjectStoreOptions,
+  ObjectTooLarge,
+  type PutOptions,
+} from "./object-store.ts";
+import { type Call, createTransport, type Transport } from "./transport.ts";
+
+const defaultTimeouts = { answerMs: 10_000, stallMs: 60_000 };
+
+const maxKeyBytes = 1023;
+/** Keys in a page of a listing: OSS's maximum. */
+const pageLength = 1000;
+
+/**
+ * An object store on Alibaba Cloud OSS, or on anything that speaks its protocol. Requests are signed with version 4 and name the
+ * bucket by their host alone. Nothing is retried: callers know what may be repeated.
+ *
+ * @param timeouts milliseconds for an answer to a request without a body (default 10 s), and for any body to move (default 60 s).
+ */
+export function createObjectStore(options: ObjectStoreOptions, timeouts = defaultTimeouts): ObjectStore {
+  const transport = createTransport(timeouts);
+  const client = createClient(options, options.endpoint, transport);
+  const publicUrl = options.publicUrl ?? options.endpoint;
+  const publicClient = createClient(options, publicUrl, transport);
+
+  return {
+    async put(key, body, putOptions) {
+      try {
+        await perform("put", key, putOptions.signal, async (call) => {
+          if (typeof body !== "string") watchSource(body, call);
+          await client.put(key, body, { ...describe(putOptions), ...context(call) });
+        });
+      } finally {
+        if (typeof body !== "string") body.destroy();
+      }
+    },
+
+    async getFile(key, path, { maxBytes, signal }) {
+      await perform("get", key, signal, async (call) => {
+        call.maxBytes = maxBytes;
+        const file = createWriteStream(path);
+        try {
+          await once(file, "open");
+          await client.get(key, file, context(call));
+        } catch (error) {
+          file.destroy();
+          await rm(path, { force: true });
+          throw error;
+        }
+      });
+    },
+
+    async head(key) {
+      try {
+        const { res } = await perform("head", key, undefined, (call) => client.head(key, context(call)));
+        const headers = new Headers(res.headers as Record<string, string>);
+        return { size: Number(headers.get("content-length")), contentType: headers.get("content-type") ?? "" };
+      } catch (error) {
+        if (error instanceof ObjectNotFound) return null;
+        throw error;
+      }
+    },
+
+    async delete(key) {
+      await perform("delete", key, undefined, (call) => client.delete(key, context(call)));
+    },
+
+    async list(prefix, after) {
+      const query: OSS.ListV2ObjectsQuery = { "max-keys": pageLength };
+      // A parameter without a value is signed in a way that OSS does not expect.
+      if (prefix) query.prefix = prefix;
+      if (after) query["start-after"] = after;
+      const { objects } = await perform("list", `${prefix}*`, undefined, (call) => client.listV2(query, context(call)));
+      return objects.map(({ name, size, lastModified }) => ({ key: name, size, modifiedAt: Date.parse(lastModified) }));
+    },
+
+    async signedUrl(key, expiresSeconds) {
+      requireKey(key);
+      return publicClient.signatureUrlV4("GET", expiresSeconds, undefined, key);
+    },
+
+    publicUrl(key) {
+      requireKey(key);
+      return `${publicUrl}/${key.split("/").map(encodeURIComponent).join("/")}`;
+    },
+  };
+}
+
+function createClient(options: ObjectStoreOptions, endpoint: string, transport: Transport): OSS {
+  const { region, bucket, accessKeyId, accessKeySecret } = options;
+  const clientOptions: OSS.Options & { urllib: Transport } = {
+    region,
+    bucket,
+    accessKeyId,
+    accessKeySecret,
+    endpoint,
+    cname: true,
+    authorizationV4: true,
+    urllib: transport,
+  };
+  return new OSS(clientOptions);
+}
+
+/** ali-oss hands `ctx` on to the transport with each request. */
+function context(call: Call): OSS.RequestOptions & { ctx: Call } {
+  return { ctx: call };
+}
+
+function describe({ contentType, cacheControl, public: isPublic }: PutOptions): OSS.PutObjectOptions {
+  const headers: Record<string, string> = { "x-oss-object-acl": isPublic ? "public-read" : "private" };
+  if (cacheControl) headers["Cache-Control"] = cacheControl;
+  return { mime: contentType, headers };
+}
+
+/** Makes the error of a stream the call's failure; an error that comes after the call goes unheard. */
+function watchSource(source: Readable, call: Call): void {
+  source.on("error", (error) => (call.sourceError ??= error));
+  if (!source.readable) throw source.errored ?? new Error("the stream has ended or was closed before");
+}
+
+async function perform<T>(
+  verb: string,
+  key: string,
+  signal: AbortSignal | undefined,
+  run: (call: Call) => Promise<T>,
+): Promise<T> {
+  if (verb !== "list") requireKey(key);
+  const call: Call = signal ? { signal } : {};
+  try {
+    return await run(call);
+  } catch (error) {
+    throw translate(call.sourceError ?? call.failure ?? error, verb, key, signal);
+  }
+}
+
+function translate(error: unknown, verb: string, key: string, signal: AbortSignal | undefined): unknown {
+  if (signal?.aborted) return signal.reason;
+  if (error instanceof ObjectTooLarge) return error;
+  const { code, message } = error instanceof Error ? (error as Error & { code?: string }) : { message: String(error) };
+  if (code === "NoSuchKey") return new ObjectNotFound(`There is no object ${key}.`);
+  return new Error(`object store: ${verb} ${key}: ${code ? `${code}: ` : ""}${message}`, { cause: error });
+}
+
+/** URL parsers take out `.` and `..`, so that they would be signed in one place and sent to another. */
+function requireKey(key: string): void {
+  const bytes = Buffer.byteLength(key);
+  const allowed = bytes > 0 && bytes <= maxKeyBytes && !/^[/\\]/.test(key) && !/(^|\/)\.\.?(\/|$)/.test(key);
+  if (!allowed) {
+    throw new TypeError(
+      `An object key has 1 to ${maxKeyBytes} bytes, begins neither with / nor \\, and has no segment . or ..`,
+    );
+  }
+}
