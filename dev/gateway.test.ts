@@ -1,9 +1,16 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterAll, afterEach, expect, test } from "bun:test";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { startGateway } from "./gateway.ts";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
+/** Temporary files of what is killed here. */
+const scratch = mkdtempSync(join(tmpdir(), "flick-gateway-"));
+afterAll(() => rmSync(scratch, { recursive: true }));
+
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).toReversed()) await cleanup();
@@ -12,19 +19,27 @@ afterEach(async () => {
 /** Starts the program and waits until it is ready. */
 async function startProgram(env: Record<string, string> = {}) {
   const child = spawnProgram(env);
+  const { promise: ready, resolve, reject } = Promise.withResolvers<string>();
+  void readUrl(child.stdout, resolve).then((text) => reject(new Error(`the gateway did not start: ${text}`)));
+  return { child, url: await ready, workerd: childrenOf(child.pid) };
+}
+
+/** Reads a program's output to its end, for a closed pipe would end the program. */
+async function readUrl(output: ReadableStream<Uint8Array>, found: (url: string) => void): Promise<string> {
+  const decoder = new TextDecoder();
   let text = "";
-  for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
-    text += chunk;
+  for await (const chunk of output) {
+    text += decoder.decode(chunk, { stream: true });
     const url = /"ready","url":"([^"]+)"/.exec(text)?.[1];
-    if (url) return { child, url, workerd: childrenOf(child.pid) };
+    if (url) found(url);
   }
-  throw new Error(`the gateway did not start: ${text}`);
+  return text;
 }
 
 function spawnProgram(env: Record<string, string>) {
   const child = Bun.spawn([process.execPath, "dev/gateway.ts"], {
     cwd: root,
-    env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", PORT: "0", ...env },
+    env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", TMPDIR: scratch, PORT: "0", ...env },
     stdout: "pipe",
     stderr: "inherit",
   });
@@ -124,6 +139,21 @@ test.skipIf(!Bun.which("setpriv"))("as a program leaves no orphan when it is kil
   await untilGone(workerd);
 });
 
+test("as a program comes back on the same port when workerd dies", async () => {
+  const { child, url, workerd } = await startProgram();
+  for (const pid of workerd) process.kill(pid, "SIGKILL");
+  await untilGone(workerd);
+  const deadline = performance.now() + 5000;
+  const answers = () =>
+    fetch(`${url}/healthz`).then(
+      (response) => response.ok,
+      () => false,
+    );
+  while (!(await answers()) && performance.now() < deadline) await Bun.sleep(50);
+  expect(await answers()).toBe(true);
+  expect(childrenOf(child.pid)).toHaveLength(1);
+});
+
 test("keeps nothing of an upload in memory", async () => {
   const size = 256 * 1024 * 1024;
   let received = 0;
@@ -160,16 +190,14 @@ test("keeps nothing of an upload in memory", async () => {
 }, 30_000);
 
 test("is what `wrangler deploy` would upload, without a local address in production", async () => {
-  const outdir = `${process.env["TMPDIR"] ?? "/tmp"}/flick-gateway-${process.pid}`;
-  cleanups.push(() => Bun.$`rm -rf ${outdir}`.quiet());
   const wrangler = fileURLToPath(new URL("../node_modules/.bin/wrangler", import.meta.url));
   const child = Bun.spawn(
-    [process.execPath, "--bun", wrangler, "deploy", "--dry-run", "--env", "production", "--outdir", outdir],
+    [process.execPath, "--bun", wrangler, "deploy", "--dry-run", "--env", "production", "--outdir", scratch],
     { cwd: root, env: { ...process.env, WRANGLER_SEND_METRICS: "false" }, stdout: "pipe", stderr: "pipe" },
   );
   const [output, errors] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   expect({ exitCode: await child.exited, errors }).toMatchObject({ exitCode: 0 });
   expect(output).toContain("MAX_UPLOAD_BYTES");
   expect(output).not.toContain("127.0.0.1");
-  expect(await Bun.file(`${outdir}/worker.js`).exists()).toBe(true);
+  expect(await Bun.file(`${scratch}/worker.js`).exists()).toBe(true);
 }, 30_000);

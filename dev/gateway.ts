@@ -38,6 +38,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   process.env["MINIFLARE_WORKERD_PATH"] = fileURLToPath(new URL("workerd-guard.sh", import.meta.url));
   process.env["CLOUDFLARE_CF_FETCH_ENABLED"] = "false";
   const runtimeLog = createLog({ program: "workerd", write: (line) => log(line.trimEnd()) });
+  const restoreSignals = keepSignals();
   const miniflare = new Miniflare({
     host: hostname,
     port,
@@ -52,6 +53,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
       else runtimeLog[level === "error" || level === "warn" ? level : "info"](message);
     },
   });
+  restoreSignals();
   try {
     const ready = await within(startTimeoutMs, miniflare.ready);
     await assertHealthy(ready);
@@ -60,6 +62,20 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     await miniflare.dispose().catch(() => {});
     throw error;
   }
+}
+
+/**
+ * Remembers who listens for the end of this process, and gives back a function that removes whoever came since: Miniflare would
+ * exit at once, before the program around it has stopped anything else.
+ */
+function keepSignals(): () => void {
+  const signals = ["SIGINT", "SIGTERM"] as const;
+  const kept = new Set(signals.flatMap((signal) => process.listeners(signal)));
+  return () => {
+    for (const signal of signals) {
+      for (const listener of process.listeners(signal)) if (!kept.has(listener)) process.off(signal, listener);
+    }
+  };
 }
 
 const root = new URL("../", import.meta.url);

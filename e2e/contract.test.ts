@@ -39,8 +39,14 @@ test("a mini Douyin client's first minute works: register, log in, look at onese
   const token = String(login.body["token"]);
   const user = await call("GET", `/user/?user_id=${Number(register.body["user_id"]).toExponential(15)}&token=${token}`);
   expect(user.body["user"]).toEqual({
-    ...{ id: register.body["user_id"], name: "old client", follow_count: 0, follower_count: 0, is_follow: false },
-    ...{ total_favorited: 0, work_count: 0, favorite_count: 0 },
+    id: register.body["user_id"],
+    name: "old client",
+    follow_count: 0,
+    follower_count: 0,
+    is_follow: false,
+    total_favorited: 0,
+    work_count: 0,
+    favorite_count: 0,
     avatar: expect.stringMatching(/^http/),
     background_image: expect.stringMatching(/^http/),
     signature: expect.stringMatching(/\S/),

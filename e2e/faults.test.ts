@@ -17,11 +17,7 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => flick.stop(), 30_000);
 
-const pidOf = (name: string): number => {
-  const program = flick.stack.running().find((each) => each.name === name);
-  if (!program) throw new Error(`${name} does not run`);
-  return program.pid;
-};
+const pidOf = (name: string) => flick.pidOf(name);
 const publish = (title: string) => flick.api.publish(author.token, title, Bun.file(clip));
 
 async function until(what: string, holds: () => Promise<boolean> | boolean, withinMs = 30_000): Promise<void> {

@@ -18,6 +18,8 @@ export interface RunningStack {
   objects: ObjectStore;
   /** What all programs have printed so far. */
   printed(): string;
+  /** Of the program that runs now under this name. */
+  pidOf(name: string): number;
   /** A new account with a name of its own. */
   signUp(): Promise<{ user_id: number; token: string; name: string }>;
   /** Waits until the video is ready or has failed, as its author sees it. */
@@ -56,6 +58,11 @@ export async function runStack(): Promise<RunningStack> {
       accessKeySecret: secrets.ossAccessKeySecret,
     }),
     printed: () => printed,
+    pidOf(name) {
+      const program = stack.running().find((each) => each.name === name);
+      if (!program) throw new Error(`${name} does not run`);
+      return program.pid;
+    },
     async signUp() {
       const name = `viewer ${++users}`;
       return { ...(await api.register(name, "a good password")), name };

@@ -39,7 +39,12 @@ describe("the size on the screen", () => {
     ["a crooked picture keeps its shape", { width: 320, height: 240, rotation: 30 }, 320, 240],
     ["wide pixels widen the picture", { width: 720, height: 480, pixelAspect: 4 / 3 }, 720, 360],
     ["narrow pixels narrow it", { width: 320, height: 240, pixelAspect: 0.5 }, 160, 240],
-    ["wide pixels heighten a picture on its side", { width: 400, height: 200, pixelAspect: 1.5, rotation: 90 }, 200, 600],
+    [
+      "wide pixels heighten a picture on its side",
+      { width: 400, height: 200, pixelAspect: 1.5, rotation: 90 },
+      200,
+      600,
+    ],
     ["a tower is as tall as decoders can", { width: 720, height: 8000 }, 172, 1920],
     ["a ribbon keeps two lines", { width: 16_384, height: 8 }, 720, 2],
   ];

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { mkdtemp, open, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 
 import { createClient } from "@connectrpc/connect";
 import { testServers } from "@flick/dev/testing.ts";
@@ -33,7 +33,10 @@ beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "flick-process-"));
   service = startJobService({ leaseMs: 30_000 });
   const serviceToken = createServiceTokenSigner("media-worker", testServiceSecret);
-  jobs = createClient(MediaJobService, createServiceTransport({ baseUrl: service.url, serviceToken, timeoutMs: 5_000 }));
+  jobs = createClient(
+    MediaJobService,
+    createServiceTransport({ baseUrl: service.url, serviceToken, timeoutMs: 5_000 }),
+  );
   const { ossUrl, oss } = await testServers();
   store = createObjectStore({ endpoint: ossUrl, ...oss });
   workDir = await createWorkDir(join(dir, "work"));
@@ -56,7 +59,7 @@ const processor = (changes: Partial<Limits> = {}): ProcessVideo =>
 /** Uploads a file and has a worker process it. */
 async function publish(file: string, processVideo = processor(), signal?: AbortSignal) {
   const rawKey = `raw/${crypto.randomUUID()}`;
-  await store.put(rawKey, join(dir, file), { contentType: "video/mp4" });
+  await store.put(rawKey, resolve(dir, file), { contentType: "video/mp4" });
   return processUpload(rawKey, processVideo, signal);
 }
 
@@ -113,7 +116,10 @@ describe("a good video becomes H.264 and AAC in a faststart MP4", () => {
   });
 
   test("a small landscape one, never enlarged, in Matroska with other codecs", async () => {
-    await makeClip(dir, `${source("320x180", 1)} ${sine}=1 -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus small.mkv`);
+    await makeClip(
+      dir,
+      `${source("320x180", 1)} ${sine}=1 -c:v libvpx-vp9 -deadline realtime -cpu-used 8 -c:a libopus small.mkv`,
+    );
     const { video, audio } = await transcode("small.mkv");
     expect(video).toMatchObject({ codec_name: "h264", width: 320, height: 180 });
     expect(audio).toMatchObject({ codec_name: "aac" });
@@ -174,9 +180,259 @@ describe("a good video becomes H.264 and AAC in a faststart MP4", () => {
   });
 
   test.if(existsSync(bear))("the bear", async () => {
-    const { completed, video, audio } = await transcode("../".repeat(8) + bear.slice(1));
+    const { completed, video, audio } = await transcode(bear);
     expect([video?.["codec_name"], audio?.["codec_name"]]).toEqual(["h264", "aac"]);
     expect(completed).toMatchObject({ width: 320, height: 240 });
     expect(Number(completed.durationMs)).toBeWithin(12_500, 12_800);
   });
 });
+
+describe("the cover", () => {
+  test("of a video whose first two seconds are black shows something", async () => {
+    const black = "-f lavfi -i color=black:size=320x240:rate=30:duration=2";
+    await makeClip(
+      dir,
+      `${black} ${source("320x240", 2)} -filter_complex [0:v][1:v]concat=n=2:v=1 ${x264} -pix_fmt yuv420p black.mp4`,
+    );
+    const { cover, play } = await transcode("black.mp4");
+    expect(await luminance(dir, cover)).toBeGreaterThan(60);
+    await makeClip(dir, `-i ${play} -frames:v 1 first.jpg`);
+    expect(await luminance(dir, "first.jpg")).toBeLessThan(20);
+  });
+
+  test("of a video that is black all through is there", async () => {
+    await makeClip(dir, `-f lavfi -i color=black:size=64x64:rate=30:duration=1 ${x264} dark.mp4`);
+    expect(await luminance(dir, (await transcode("dark.mp4")).cover)).toBeLessThan(20);
+  });
+});
+
+test("nothing of what the file tells about its maker is published", async () => {
+  await writeFile(join(dir, "chapters.txt"), ";FFMETADATA1\n[CHAPTER]\nTIMEBASE=1/1\nSTART=0\nEND=1\ntitle=home\n");
+  const tags = "-metadata location=+52.5163+013.3777/ -metadata title=holiday -movflags use_metadata_tags";
+  await makeClip(
+    dir,
+    `${source("64x64", 1)} -i chapters.txt -map_metadata 1 ${tags} ${x264} -pix_fmt yuv420p told.mp4`,
+  );
+  expect(JSON.stringify(await inspect(dir, "told.mp4"))).toContain("52.5163");
+  const { play, chapters } = await transcode("told.mp4");
+  const bytes = await Bun.file(join(dir, play)).text();
+  for (const word of ["52.5163", "holiday", "home"]) expect(bytes).not.toContain(word);
+  expect(chapters).toEqual([]);
+});
+
+test("both objects are public and may be kept for ever", async () => {
+  const { completed } = await transcode(await smallClip());
+  for (const [key, type] of [
+    [completed.playKey, "video/mp4"],
+    [completed.coverKey, "image/jpeg"],
+  ] as const) {
+    const response = await fetch(store.publicUrl(key), { method: "HEAD" });
+    expect(response.status).toBe(200);
+    expect(response.headers.get("content-type")).toBe(type);
+    expect(response.headers.get("cache-control")).toBe("public, max-age=31536000, immutable");
+  }
+});
+
+describe("a bad file fails for good, with a reason for its author", () => {
+  /** Asserts the verdict, that it names no path, and that nothing was stored or left behind. */
+  async function expectRefusal(file: string, reason: string, changes: Partial<Limits> = {}) {
+    const refusal: unknown = await publish(file, processor(changes)).catch((error: unknown) => error);
+    expect(refusal).toBeInstanceOf(BadVideo);
+    const { message } = refusal as BadVideo;
+    expect(message).toContain(reason);
+    expect(message).toMatch(/^[A-Z][^/\\]{1,200}\.$/);
+    const videoId = [...service.videos.keys()].at(-1);
+    expect(await store.head(`videos/${videoId}/play.mp4`)).toBeNull();
+    expect(jobFolders()).toEqual([]);
+  }
+
+  test("text", async () => {
+    await writeFile(join(dir, "text.mp4"), "This is not a video.\n".repeat(100));
+    await expectRefusal("text.mp4", "not a video that we can read");
+  });
+
+  test("an empty file", async () => {
+    await writeFile(join(dir, "empty.mp4"), "");
+    await expectRefusal("empty.mp4", "not a video that we can read");
+  });
+
+  test("a picture", async () => {
+    await makeClip(dir, `${source("64x64", 1)} -frames:v 1 -f image2 -c:v png picture.mp4`);
+    await expectRefusal("picture.mp4", "not a video that we can read");
+  });
+
+  test.each([
+    ["a playlist", "#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nsmall.mp4\n#EXT-X-ENDLIST\n"],
+    ["a list of files", "ffconcat version 1.0\nfile small.mp4\n"],
+  ])("%s that names another file", async (_what, text) => {
+    await writeFile(join(dir, "list.mp4"), text);
+    await expectRefusal("list.mp4", "not a video that we can read");
+  });
+
+  test("sound only", async () => {
+    await makeClip(dir, `${sine}=1 -c:a aac sound.mp4`);
+    await expectRefusal("sound.mp4", "only sound");
+  });
+
+  test("sound with a cover", async () => {
+    await makeClip(
+      dir,
+      `${sine}=1 ${source("64x64", 1)} -frames:v 1 -c:v png -c:a aac -disposition:v attached_pic song.m4a`,
+    );
+    await expectRefusal("song.m4a", "only sound");
+  });
+
+  test("subtitles only", async () => {
+    await writeFile(join(dir, "words.srt"), "1\n00:00:00,000 --> 00:00:01,000\nHello\n");
+    await makeClip(dir, "-i words.srt -c:s srt words.mkv");
+    await expectRefusal("words.mkv", "There is no video in this file.");
+  });
+
+  test("a video without a single picture", async () => {
+    await makeClip(
+      dir,
+      `${source("320x240", 1)} ${x264} -movflags frag_keyframe+empty_moov -pix_fmt yuv420p fragments.mp4`,
+    );
+    const head = (await boxOffsets("fragments.mp4")).find(({ type }) => type === "moof")?.offset ?? 0;
+    await cutFile("fragments.mp4", "pictureless.mp4", head);
+    await expectRefusal("pictureless.mp4", "no picture");
+  });
+
+  test("an MP4 whose index is missing", async () => {
+    await makeClip(dir, `${source("320x240", 4)} ${sine}=4 ${x264} -pix_fmt yuv420p -c:a aac whole.mp4`);
+    await cutFile("whole.mp4", "headless.mp4", 0.6);
+    await expectRefusal("headless.mp4", "incomplete");
+  });
+
+  test.each([0.3, 0.6, 0.9])("an MP4 of which only %d arrived, with its index", async (share) => {
+    await makeClip(
+      dir,
+      `${source("320x240", 4)} ${sine}=4 ${x264} -pix_fmt yuv420p -c:a aac -movflags +faststart start.mp4`,
+    );
+    await cutFile("start.mp4", "cut.mp4", share);
+    await expectRefusal("cut.mp4", "incomplete");
+  });
+
+  test.each([0.4, 0.8])("a Matroska file of which only %d arrived", async (share) => {
+    await makeClip(dir, `${source("320x240", 4)} ${sine}=4 ${x264} -pix_fmt yuv420p -c:a aac whole.mkv`);
+    await cutFile("whole.mkv", "cut.mkv", share);
+    await expectRefusal("cut.mkv", "incomplete");
+  });
+
+  test("one that is too long", async () => {
+    await makeClip(dir, `${source("64x64", 4, 5)} ${x264} -pix_fmt yuv420p long.mp4`);
+    await expectRefusal("long.mp4", "longer than 2 seconds", { maxDurationS: 2 });
+  });
+
+  test("one that is longer than it says", async () => {
+    await makeClip(dir, `${source("64x64", 8, 5)} -c:v libvpx -deadline realtime -live 1 -f webm long.webm`);
+    await expectRefusal("long.webm", "longer than 2 seconds", { maxDurationS: 2 });
+  });
+
+  test("one with too many pixels", async () => {
+    await makeClip(dir, `${source("640x480", 1, 5)} ${x264} -pix_fmt yuv420p large.mp4`);
+    await expectRefusal("large.mp4", "more than 100000 pixels", { maxPixels: 100_000 });
+  });
+
+  test("one with too many bytes", async () => {
+    await expectRefusal(await smallClip(), "larger than 2000 bytes", { maxInputBytes: 2_000 });
+  });
+
+  test("one that is gone", async () => {
+    const refusal: unknown = await processUpload("raw/nobody").catch((error: unknown) => error);
+    expect(refusal).toBeInstanceOf(BadVideo);
+    expect(String(refusal)).toContain("no longer there");
+  });
+});
+
+describe("a fault that may pass", () => {
+  test("is no verdict on the file: storage that cannot be reached", async () => {
+    const { oss } = await testServers();
+    const away = createObjectStore({ endpoint: "http://localhost:1", ...oss });
+    const processVideo = createVideoProcessor({
+      store: away,
+      workDir,
+      ffmpeg: createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: "ffprobe" }),
+      limits,
+    });
+    const fault: unknown = await processUpload("raw/any", processVideo).catch((error: unknown) => error);
+    expect(fault).toBeInstanceOf(Error);
+    expect(fault).not.toBeInstanceOf(BadVideo);
+    expect(jobFolders()).toEqual([]);
+  });
+});
+
+test("an abort ends it at once and leaves nothing behind", async () => {
+  await makeClip(dir, `${source("1280x720", 30)} ${x264} -pix_fmt yuv420p slow.mp4`);
+  const abort = new AbortController();
+  const done = publish("slow.mp4", processor(), abort.signal).then(
+    () => "done",
+    (error: unknown) => String(error),
+  );
+  await Bun.sleep(1_500);
+  expect(jobFolders()).toHaveLength(1);
+  const abortedAt = performance.now();
+  abort.abort(new Error("enough"));
+  expect(await done).toBe("Error: enough");
+  expect(performance.now() - abortedAt).toBeLessThan(1_000);
+  expect(jobFolders()).toEqual([]);
+});
+
+test("a worker that lost its claim stores nothing", async () => {
+  const rawKey = `raw/${crypto.randomUUID()}`;
+  await store.put(rawKey, join(dir, await smallClip()), { contentType: "video/mp4" });
+  const videoId = service.add(rawKey);
+  const claim = await claimJob(jobs, videoId);
+  if (!claim) throw new Error("there was nothing to claim");
+  service.steal(videoId);
+  await expect(processor()(claim, claim.signal)).rejects.toThrow("somebody else has the job");
+  claim.drop();
+  expect(await store.head(`videos/${videoId}/play.mp4`)).toBeNull();
+  expect(await store.head(`videos/${videoId}/cover.jpg`)).toBeNull();
+});
+
+/** Folders of jobs that are in the work folder now. */
+function jobFolders(): string[] {
+  return readdirSync(join(dir, "work"), { recursive: true, encoding: "utf8" }).filter((name) =>
+    /job-[^/]*$/.test(name),
+  );
+}
+
+async function smallClip(): Promise<string> {
+  if (!existsSync(join(dir, "small.mp4"))) {
+    await makeClip(dir, `${source("160x120", 1)} ${sine}=1 ${x264} -pix_fmt yuv420p -c:a aac small.mp4`);
+  }
+  return "small.mp4";
+}
+
+/** @param end a share of the file, or bytes from 1 on. */
+async function cutFile(from: string, to: string, end: number): Promise<void> {
+  const { size } = await stat(join(dir, from));
+  await writeFile(
+    join(dir, to),
+    await Bun.file(join(dir, from))
+      .slice(0, end < 1 ? Math.round(size * end) : end)
+      .bytes(),
+  );
+}
+
+async function boxes(file: string): Promise<string[]> {
+  return (await boxOffsets(file)).map(({ type }) => type);
+}
+
+/** Top-level boxes of an MP4: 32-bit size, then type (ISO 14496-12, 4.2). */
+async function boxOffsets(file: string): Promise<{ type: string; offset: number }[]> {
+  const found: { type: string; offset: number }[] = [];
+  const handle = await open(join(dir, file));
+  try {
+    const { size } = await handle.stat();
+    const head = Buffer.alloc(8);
+    for (let offset = 0; offset < size; offset += head.readUInt32BE(0)) {
+      await handle.read(head, 0, 8, offset);
+      found.push({ type: head.toString("latin1", 4, 8), offset });
+    }
+  } finally {
+    await handle.close();
+  }
+  return found;
+}

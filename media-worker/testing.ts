@@ -3,7 +3,11 @@ import { createFetchHandler } from "@connectrpc/connect/protocol";
 import { createServiceTokenVerifier } from "@flick/platform/service-token.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
-import { MediaJobService, type CompleteJobRequest, type FailJobRequest } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import {
+  MediaJobService,
+  type CompleteJobRequest,
+  type FailJobRequest,
+} from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { serviceTokenHeader } from "@flick/proto/upload.ts";
 
 export const testServiceSecret = "a secret that only these tests know of";
@@ -129,7 +133,13 @@ export async function luminance(dir: string, picture: string): Promise<number> {
 }
 
 async function ffmpeg(dir: string, args: string[]): Promise<string> {
-  const child = Bun.spawn(["ffmpeg", ...args], { cwd: dir, stdin: "ignore", stdout: "pipe", stderr: "pipe", timeout: 60_000 });
+  const child = Bun.spawn(["ffmpeg", ...args], {
+    cwd: dir,
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+    timeout: 60_000,
+  });
   const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   if (child.exitCode !== 0) throw new Error(`ffmpeg ${args.join(" ")} failed: ${stderr}`);
   return stdout;
@@ -138,7 +148,11 @@ async function ffmpeg(dir: string, args: string[]): Promise<string> {
 /** Everything that ffprobe says of a file, its packets included. */
 export async function inspect(dir: string, file: string): Promise<Inspection> {
   const show = ["-show_format", "-show_streams", "-show_packets", "-show_chapters"];
-  const child = Bun.spawn(["ffprobe", "-v", "error", ...show, "-of", "json", file], { cwd: dir, stderr: "pipe", timeout: 30_000 });
+  const child = Bun.spawn(["ffprobe", "-v", "error", ...show, "-of", "json", file], {
+    cwd: dir,
+    stderr: "pipe",
+    timeout: 30_000,
+  });
   const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
   if (child.exitCode !== 0) throw new Error(`ffprobe failed: ${stderr}`);
   return JSON.parse(stdout) as Inspection;

@@ -67,7 +67,10 @@ describe("when FFmpeg gives up", () => {
   });
 
   test("decoding: without a single picture there is nothing to see", () => {
-    const verdict = whyUndecodable(failed("exit", gaveUp, "Cannot determine format of input stream 0:0 after EOF"), limits);
+    const verdict = whyUndecodable(
+      failed("exit", gaveUp, "Cannot determine format of input stream 0:0 after EOF"),
+      limits,
+    );
     expect(verdict?.message).toContain("no picture");
   });
 });
@@ -90,7 +93,8 @@ describe("the result", () => {
   const probe = (duration: number | null, streams: ProbedStream[]): Probe => ({ duration, streams });
   const source = probe(10, [stream({ codec: "vp9" }), sound({ codec: "opus" })]);
   const plan = planVideo(source, limits);
-  const check = (result: Probe, stderr = "", of: Probe = source) => checkResult(of, plan, result, { stdout: "", stderr }, limits);
+  const check = (result: Probe, stderr = "", of: Probe = source) =>
+    checkResult(of, plan, result, { stdout: "", stderr }, limits);
 
   test("is accepted with its duration in milliseconds", () => {
     expect(check(probe(10.016, [stream(), sound()]))).toBe(10_016);

@@ -152,5 +152,5 @@ function trailer(object: IndexedObject): Buffer {
  * were seen for 1 GB against +30 MB this way). What takes long, the flush, is asynchronous.
  */
 function writeFully(descriptor: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(descriptor, bytes, done);
+  for (let done = 0; done < bytes.length;) done += writeSync(descriptor, bytes, done);
 }

@@ -84,8 +84,14 @@ test.each([0n, -5n, BigInt(Date.now()) + 1_000_000_000n])("a feed before %d begi
 test("videos that became ready in the same millisecond are all in the feed", async () => {
   const ids = Array.from({ length: 20 }, (_, index) => 9000 + index);
   const jobs = ids.map((id) => ({
-    ...{ id, authorId: author.userId, title: "tie", rawKey: "r", createdAt: 1, jobDueAt: Date.now() + 60_000 },
-    ...{ status: "processing" as const, jobFence: 1 },
+    id,
+    authorId: author.userId,
+    title: "tie",
+    rawKey: "r",
+    createdAt: 1,
+    jobDueAt: Date.now() + 60_000,
+    status: "processing" as const,
+    jobFence: 1,
   }));
   await origin.db.insert(videos).values(jobs);
   await Promise.all(

@@ -29,19 +29,18 @@ export async function readForm<T>(
   const fields = new Map<string, string>();
   const parser = createParser(request.headers.get("content-type") ?? "", maxFileBytes);
   const fail = (error: Error) => parser.destroy(error);
-  let current: BusboyFileStream | undefined;
-  let taken: Promise<T> | null = null;
+  const file: { stream?: BusboyFileStream; taken?: Promise<T> } = {};
 
   parser.on("field", (name, value, nameCut, valueCut) => {
     if (nameCut || valueCut) fail(bad(`${name}: at most ${maxFieldBytes} bytes`));
     else fields.set(name, value);
   });
   parser.on("file", (name, stream) => {
-    if (name !== fileField || taken) {
+    if (name !== fileField || file.taken) {
       fail(bad(`the form may have one file, in the field ${fileField}`));
       return;
     }
-    current = stream;
+    file.stream = stream;
     // Whoever takes the file hears of its errors; before and after that nobody has to.
     stream.on("error", () => {});
     stream.on("limit", () => {
@@ -49,8 +48,8 @@ export async function readForm<T>(
       stream.destroy(error);
       fail(error);
     });
-    taken = options.takeFile(stream, fields);
-    taken.catch(fail);
+    file.taken = options.takeFile(stream, fields);
+    file.taken.catch(fail);
   });
   for (const event of ["partsLimit", "fieldsLimit", "filesLimit"] as const) {
     parser.on(event, () => fail(bad(`the form may have at most one file and ${maxFields} other fields`)));
@@ -60,12 +59,12 @@ export async function readForm<T>(
     await pipeline(Readable.fromWeb(request.body as unknown as NodeReadableStream), parser);
   } catch (error) {
     const cause = error instanceof Error ? error : new Error("the upload ended early");
-    current?.destroy(cause);
+    file.stream?.destroy(cause);
     // The error that ended the reading is the one to tell; what the file's taker says of it is only its echo.
-    await (taken as Promise<T> | null)?.catch(() => {});
+    await file.taken?.catch(() => {});
     throw isFlickError(cause) ? cause : bad("the form is not valid multipart/form-data, or it ended early", cause);
   }
-  return { fields, file: await taken };
+  return { fields, file: file.taken ? await file.taken : null };
 }
 
 function createParser(contentType: string, maxFileBytes: number): BusboyInstance {

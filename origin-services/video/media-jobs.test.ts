@@ -23,7 +23,13 @@ async function newVideo(changes: Partial<typeof videos.$inferInsert> = {}): Prom
   const id = ++lastId;
   const authorId = author.userId;
   await origin.db.insert(videos).values({
-    ...{ id, authorId, title: "t", status: "uploaded", rawKey: `raw/${id}`, createdAt: 1, jobDueAt: 1 },
+    id,
+    authorId,
+    title: "t",
+    status: "uploaded",
+    rawKey: `raw/${id}`,
+    createdAt: 1,
+    jobDueAt: 1,
     ...changes,
   });
   return BigInt(id);

@@ -36,7 +36,13 @@ test("an upload without a row is deleted after an hour and not before; one with 
   for (const key of [kept, orphan]) await origin.objects.put(key, path, { contentType: "video/mp4" });
   await origin.objects.put("raw/notes.txt", path, { contentType: "text/plain" });
   await origin.db.insert(videos).values({
-    ...{ id: rawKeyId(kept) ?? 0, authorId: 1, title: "t", status: "ready", rawKey: kept, createdAt: 1, jobDueAt: 1 },
+    id: rawKeyId(kept) ?? 0,
+    authorId: 1,
+    title: "t",
+    status: "ready",
+    rawKey: kept,
+    createdAt: 1,
+    jobDueAt: 1,
   });
   const left = async () => (await origin.objects.list("raw/")).map((object) => object.key);
 

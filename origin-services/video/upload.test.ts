@@ -348,12 +348,12 @@ test("an upload of unknown length is refused as soon as it passes the limit", as
 /** An upload whose bytes the test writes itself. */
 async function rawUpload(headers: string[]) {
   const { hostname, port } = new URL(origin.url);
-  let received = "";
+  const received = Promise.withResolvers<string>();
   const socket = await Bun.connect({
     hostname,
     port: Number(port),
     socket: {
-      data: (_socket, data) => void (received += data.toString()),
+      data: (_socket, data) => received.resolve(data.toString()),
       error: () => {},
     },
   });
@@ -362,9 +362,6 @@ async function rawUpload(headers: string[]) {
   return {
     write: (data: string | Uint8Array<ArrayBuffer>) => socket.write(data),
     end: () => socket.end(),
-    async answer() {
-      for (let wait = 0; wait < 200 && !received; wait++) await Bun.sleep(20);
-      return received;
-    },
+    answer: () => Promise.race([received.promise, Bun.sleep(5_000).then(() => "no answer")]),
   };
 }

@@ -29,13 +29,12 @@ export function createVideoView({ clients, objects }: Context): {
       const userIds = [...new Set(rows.map((row) => row.authorId))].map(BigInt);
       const { users } = await clients.user.batchGetUsers({ userIds });
       const authors = new Map(users.map((user) => [Number(user.id), user]));
-      const shown = await Promise.all(
-        rows.map((row) => {
+      return Promise.all(
+        rows.flatMap((row) => {
           const author = authors.get(row.authorId);
-          return author ? toVideo(row, author, viewerId) : null;
+          return author ? [toVideo(row, author, viewerId)] : [];
         }),
       );
-      return shown.filter((video) => video !== null);
     },
   };
 

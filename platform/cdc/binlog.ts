@@ -1,4 +1,9 @@
-import ZongJi, { type AnyBinlogEvent, type RowData } from "@vlasky/zongji";
+import ZongJi, {
+  type AnyBinlogEvent,
+  type BinlogEventByTypeName,
+  type BinlogEventTypeName,
+  type RowsEvent,
+} from "@vlasky/zongji";
 
 import type { Log } from "../log.ts";
 import type { DebeziumChange, Row } from "./change-event.ts";
@@ -8,10 +13,17 @@ export interface BinlogPosition {
   file: string;
   pos: number;
   /**
-   * When the server began this file, milliseconds since 1970: a server that was set up anew begins again with the same file
-   * names, and its files must not be read from the old one's position.
+   * When the server began this file, milliseconds since 1970: a server that was set up anew begins again with the same names,
+   * and its files must not be read from the old one's position.
    */
   fileBegun: number;
+}
+
+export interface BinlogChange extends Pick<DebeziumChange, "op" | "before" | "after" | "source"> {
+  /** The columns of the primary key in its order, none without a key; undefined when the log does not tell. */
+  keyColumns: readonly string[] | undefined;
+  /** About how much memory it takes. */
+  bytes: number;
 }
 
 export interface BinlogOptions {
@@ -21,74 +33,59 @@ export interface BinlogOptions {
   log: Log;
   /** Null: the oldest that the server still has. */
   from: BinlogPosition | null;
+  /** The server accepted the position and has begun to send. */
   onReading(): void;
   /** Called for each changed row, in the order of the log. */
   onChange(change: BinlogChange): void;
-  /** All changes before this one belong to finished transactions. */
+  /** All changes so far belong to finished transactions; also called when other databases' transactions end. */
   onCommit(position: BinlogPosition): void;
-  /** The changes since the last commit never happened. */
+  /** The changes since the last commit did not happen. */
   onRollback(): void;
-  /** The structure of some table has changed. */
+  /** Some table's structure may have changed. */
   onSchemaChange(): void;
 }
 
-export interface BinlogChange {
-  table: string;
-  /** The columns of the primary key, in its order; none without a key; undefined when the log does not tell. */
-  keyColumns: readonly string[] | undefined;
-  op: DebeziumChange["op"];
-  before: Row | null;
-  after: Row | null;
-  source: DebeziumChange["source"];
-  /** About how much memory it takes. */
-  bytes: number;
-}
-
 export interface BinlogReader {
-  /** Stops the stream from the server; changes already received may still come. */
+  /** Stops the stream from the server; at most one event's changes still come. */
   pause(): void;
   resume(): void;
   /** Rejects when reading has ended, for whatever reason. */
-  failed: Promise<never>;
+  ended: Promise<never>;
   stop(): void;
 }
 
-/** The position to start at does not exist (any more), so changes may have been lost. */
+/** The position to start from does not exist (any more): changes may be lost. */
 export class PositionGone extends Error {
   override name = "PositionGone";
 }
 
-/** Tables that change without meaning anything to a reader. */
+/** Written by the migrations and of no meaning to a reader. */
 const skippedTables = ["__drizzle_migrations"];
-const heartbeatSeconds = 5;
-const silentForMs = 4 * heartbeatSeconds * 1_000;
+const heartbeatMs = 5_000;
+const longestSilenceMs = 4 * heartbeatMs;
 
-/** Reads the row changes of one database from the server's binlog, as a replica would. */
+/**
+ * Reads the row changes of one database from the server's binlog, as a replica does. Its user needs REPLICATION SLAVE,
+ * REPLICATION CLIENT and SELECT.
+ */
 export function readBinlog(options: BinlogOptions): BinlogReader {
-  const { log, from } = options;
-  const failed = Promise.withResolvers<never>();
-  failed.promise.catch(() => {});
-  const zongji = new ZongJi(connectionOptions(options.mysqlUrl));
-  const keys = new Map<number, readonly string[] | undefined>();
-  let fileBegun = 0;
-  let inTransaction = false;
-  let start = { file: "", pos: 0 };
-  let row = 0;
+  const { database, from, log } = options;
+  const end = Promise.withResolvers<never>();
+  end.promise.catch(() => {});
+  // Times as UTC text, and JSON as the text that it is.
+  const connection = { uri: options.mysqlUrl, dateStrings: true, jsonStrings: true, timezone: "Z", connectTimeout: 5_000 };
+  const zongji = new ZongJi(connection);
+  const keyColumnsOf = new Map<number, readonly string[] | undefined>();
+  let fileBegun: number | null = null;
+  /** Where the open transaction began, and how many of its changes have come. */
+  let transaction: { file: string; pos: number; rows: number } | null = null;
   let ended = false;
   let paused = false;
   let heardAt = Date.now();
 
-  zongji.on("error", (error) => {
-    if (!isUnreadableTable(error)) return end(isPositionGone(error) ? new PositionGone(error.message) : error);
-    // Without column names in the log, zongji asks the server for today's, and these changes are older than today's table. It
-    // stays halted at them, so they would hold up all others for ever.
-    log.error("changes of a table cannot be read any more and are skipped; set binlog_row_metadata=FULL on the server", { error });
-    zongji.connection?.resume();
-  });
   zongji.on("ready", () => {
-    const nanoseconds = heartbeatSeconds * 1e9;
-    // The first name is MariaDB's and older MySQL's, the second newer MySQL's.
-    const sql = `SET @master_heartbeat_period = ${nanoseconds}, @source_heartbeat_period = ${nanoseconds}`;
+    // The name before MySQL 8.0.26 (and MariaDB's), and the one since. Nanoseconds.
+    const sql = `SET @master_heartbeat_period = ${heartbeatMs * 1e6}, @source_heartbeat_period = ${heartbeatMs * 1e6}`;
     zongji.connection?.query(sql);
   });
   zongji.on("binlog", (event) => {
@@ -97,31 +94,146 @@ export function readBinlog(options: BinlogOptions): BinlogReader {
     try {
       take(event);
     } catch (error) {
-      end(error instanceof Error ? error : new Error(String(error)));
+      fail(error instanceof Error ? error : new Error(String(error)));
     }
   });
+  zongji.on("error", (error) => {
+    if (!isForgottenTable(error)) return fail(isPositionGone(error) ? new PositionGone(error.message) : error);
+    log.error("changes of a table as it once was cannot be read and are skipped; binlog_row_metadata=FULL prevents this", {
+      error,
+    });
+    // It has halted at them, and would hold up all others.
+    if (!paused) zongji.connection?.resume();
+  });
   const watchdog = setInterval(() => {
-    if (!paused && Date.now() - heardAt > silentForMs) {
-      end(new Error(`the server sent nothing for ${silentForMs} ms, not even a heartbeat`));
-    }
+    if (paused || Date.now() - heardAt < longestSilenceMs) return;
+    fail(new Error(`the server sent nothing for ${longestSilenceMs} ms, not even a heartbeat`));
   }, 1_000);
   zongji.start({
     serverId: options.serverId,
     ...(from && { filename: from.file, position: from.pos }),
-    includeSchema: { [options.database]: true },
-    excludeSchema: { [options.database]: skippedTables },
+    includeSchema: { [database]: true },
+    excludeSchema: { [database]: skippedTables },
   });
 
-  return { pause, resume, failed: failed.promise, stop: () => end(new Error("stopped")) };
+  return {
+    pause() {
+      paused = true;
+      zongji.connection?.pause();
+    },
+    resume() {
+      paused = false;
+      heardAt = Date.now();
+      zongji.connection?.resume();
+    },
+    ended: end.promise,
+    stop: () => fail(new Error("stopped")),
+  };
 
   function take(event: AnyBinlogEvent): void {
-    switch (event.getTypeName()) {
-      case "Format": {
-        checkFile(event.timestamp);
-        options.onReading();
-        return;
-      }
-      default:
+    if (is(event, "Rotate")) {
+      fileBegun = null;
+    } else if (is(event, "Format")) {
+      beginFile(event.timestamp);
+    } else if (is(event, "TableMap")) {
+      transaction ??= { file: zongji.options.filename ?? "", pos: zongji.options.position ?? 0, rows: 0 };
+      keyColumnsOf.set(event.tableId, keyColumns(event));
+    } else if (is(event, "WriteRows")) {
+      for (const row of event.rows) change(event, "c", null, row, event.rows.length);
+    } else if (is(event, "UpdateRows")) {
+      for (const { before, after } of event.rows) change(event, "u", before, after, event.rows.length);
+    } else if (is(event, "DeleteRows")) {
+      for (const row of event.rows) change(event, "d", row, null, event.rows.length);
+    } else if (is(event, "Xid")) {
+      transaction = null;
+    } else if (is(event, "XaPrepare")) {
+      log.error("an XA transaction was prepared; its changes count as committed, also if it is rolled back");
+      transaction = null;
+    } else if (is(event, "Query")) {
+      query(event.query.trim().toUpperCase());
+    } else if (is(event, "Heartbeat")) {
+      // It is seldom used, and the server hangs up on idle connections.
+      zongji.ctrlConnection?.ping(() => {});
+    }
+    if (!transaction && fileBegun !== null) options.onCommit(position(fileBegun));
+  }
+
+  function beginFile(begun: number): void {
+    const first = fileBegun === null && !keyColumnsOf.size;
+    fileBegun = begun;
+    if (from && zongji.options.filename === from.file && begun !== from.fileBegun) {
+      throw new PositionGone(`${from.file} is not the file of this name that was read before`);
+    }
+    if (first) options.onReading();
+  }
+
+  function query(sql: string): void {
+    if (sql === "COMMIT") {
+      transaction = null;
+    } else if (sql === "ROLLBACK") {
+      transaction = null;
+      options.onRollback();
+    } else if (!transaction && sql !== "BEGIN") {
+      options.onSchemaChange();
     }
   }
+
+  function change(event: RowsEvent, op: BinlogChange["op"], before: Row | null, after: Row | null, rows: number): void {
+    const table = zongji.tableMap[event.tableId]?.tableName;
+    if (!table || !transaction) throw new Error("rows came without their table");
+    const source: BinlogChange["source"] = {
+      connector: "mysql",
+      db: database,
+      table,
+      ...(event.gtid && { gtid: event.gtid }),
+      file: transaction.file,
+      pos: transaction.pos,
+      row: transaction.rows++,
+      ts_ms: event.timestamp,
+    };
+    const bytes = Math.ceil(event.size / rows);
+    options.onChange({ op, before: before && plain(before), after: after && plain(after), source, bytes, keyColumns: keyColumnsOf.get(event.tableId) });
+  }
+
+  function position(begun: number): BinlogPosition {
+    return { file: zongji.options.filename ?? "", pos: zongji.options.position ?? 0, fileBegun: begun };
+  }
+
+  function fail(error: Error): void {
+    if (ended) return;
+    ended = true;
+    clearInterval(watchdog);
+    zongji.stop();
+    end.reject(error);
+  }
+}
+
+function is<N extends BinlogEventTypeName>(event: AnyBinlogEvent, name: N): event is BinlogEventByTypeName<N> {
+  return event.getTypeName() === name;
+}
+
+function keyColumns(event: BinlogEventByTypeName<"TableMap">): readonly string[] | undefined {
+  const { columnNames, primaryKey = [] } = event;
+  return columnNames && primaryKey.map((column) => columnNames[column] ?? "");
+}
+
+/** Bytes have no form in JSON. */
+function plain(row: Row): Row {
+  for (const column in row) {
+    const value = row[column];
+    if (value instanceof Uint8Array) row[column] = Buffer.from(value).toString("base64");
+  }
+  return row;
+}
+
+/**
+ * Without column names in the log, zongji asks the server for a table's columns of today, and fails when the table is gone or
+ * has fewer of them now.
+ */
+function isForgottenTable({ message }: Error): boolean {
+  return message.startsWith("Insufficient permissions to access: ") || message.includes("schema changed between");
+}
+
+function isPositionGone({ message }: Error): boolean {
+  return /could not find first log file|impossible position|position > file size/i.test(message);
 }
