@@ -38,12 +38,13 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   process.env["MINIFLARE_WORKERD_PATH"] = fileURLToPath(new URL("workerd-guard.sh", import.meta.url));
   process.env["CLOUDFLARE_CF_FETCH_ENABLED"] = "false";
   const runtimeLog = createLog({ program: "workerd", write: (line) => log(line.trimEnd()) });
+  const worker = await bundle(config.main);
   const restoreSignals = keepSignals();
   const miniflare = new Miniflare({
     host: hostname,
     port,
     cf: false,
-    modules: [{ type: "ESModule", path: "worker.js", contents: await bundle(config.main) }],
+    modules: [{ type: "ESModule", path: "worker.js", contents: worker }],
     compatibilityDate: config.compatibility_date,
     compatibilityFlags: config.compatibility_flags,
     bindings: { ...config.vars, ...options.vars },

@@ -10,16 +10,16 @@ const scratch = await mkdtemp(join(tmpdir(), "flick-testing-"));
 afterAll(() => rm(scratch, { recursive: true }));
 
 async function query(url: string, statement: string): Promise<Record<string, unknown>[]> {
-  const sql = new Bun.SQL(url, { max: 1 });
+  const sql = new Bun.SQL(url, { max: 1, connectionTimeout: 2 });
   try {
-    return (await sql.unsafe(statement)) as Record<string, unknown>[];
+    return Array.from((await sql.unsafe(statement)) as Record<string, unknown>[]);
   } finally {
     await sql.close();
   }
 }
 
 async function redis(url: string, ...command: [string, ...string[]]): Promise<unknown> {
-  const client = new Bun.RedisClient(url);
+  const client = new Bun.RedisClient(url, { autoReconnect: false, connectionTimeout: 2000 });
   try {
     return await client.send(command[0], command.slice(1));
   } finally {

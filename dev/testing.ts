@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { readEnv, url } from "@flick/platform/env.ts";
 import * as v from "valibot";
 
-import { createGuard } from "./guard.ts";
+import { createGuard, type Guard } from "./guard.ts";
 import { mariadbSpec, mariadbUrl, prepareMariadb } from "./mariadb.ts";
 import { freePorts } from "./ports.ts";
 import { startProgram, type ProgramSpec } from "./program.ts";
@@ -90,7 +90,7 @@ async function startMissing(): Promise<TestServers> {
     accessKeyId: env.FLICK_TEST_OSS_ACCESS_KEY_ID,
     accessKeySecret: env.FLICK_TEST_OSS_ACCESS_KEY_SECRET,
   };
-  const start = await privateServers();
+  const start = privateServers();
   const [mysqlUrl, redis, ossUrl] = await Promise.all([
     env.FLICK_TEST_MYSQL_URL ?? start("mysql", (dir) => startMariadb({ dir })),
     env.FLICK_TEST_REDIS_URL ?? start("redis", (dir) => startRedis({ dir })),
@@ -100,11 +100,12 @@ async function startMissing(): Promise<TestServers> {
 }
 
 /** Starts servers in one temporary folder, guarded because `bun test` calls no exit handler. */
-async function privateServers() {
-  const guard = createGuard(await mkdtemp(join(tmpdir(), "flick-test-")));
+function privateServers() {
+  let guard: Promise<Guard> | undefined;
   return async (name: string, start: (dir: string) => Promise<TestServer>): Promise<string> => {
-    const server = await start(join(guard.dir, name));
-    guard.watch(server.pid());
+    const { dir, watch } = await (guard ??= mkdtemp(join(tmpdir(), "flick-test-")).then(createGuard));
+    const server = await start(join(dir, name));
+    watch(server.pid());
     return server.url;
   };
 }
@@ -115,7 +116,10 @@ async function startOssStore({ dir, oss }: { dir: string; oss: OssAccess }): Pro
 }
 
 async function startServer(spec: ProgramSpec, address: string): Promise<TestServer> {
-  const launch = () => startProgram(spec, (line) => void process.stderr.write(`${spec.name}: ${line}\n`));
+  const show = (line: string) => {
+    if (!line.includes('"level":"info"')) process.stderr.write(`${spec.name}: ${line}\n`);
+  };
+  const launch = () => startProgram(spec, show);
   let program = launch();
   await program.ready;
   return {

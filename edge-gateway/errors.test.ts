@@ -111,6 +111,20 @@ describe("an origin", () => {
     expect(json).toEqual({ status_code: 15002, status_msg: expect.not.stringContaining("secret"), ...emptyFeed });
   });
 
+  test("that redirects is not followed", async () => {
+    using elsewhere = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: () => expect.unreachable() });
+    using moving = Bun.serve({
+      port: 0,
+      hostname: "127.0.0.1",
+      fetch: () => Response.redirect(elsewhere.url.href, 307),
+    });
+    const broken = await startFixture({ ORIGIN_URL: moving.url.origin });
+    const { status, json } = await broken.call("/feed");
+    await broken.stop();
+    expect(status).toBe(500);
+    expect(json).toMatchObject({ status_code: 15001, video_list: [] });
+  });
+
   test("that hangs up in the middle of its answer counts as unavailable", async () => {
     const head = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc-web+proto\r\ncontent-length: 900\r\n\r\n\0\0\0";
     using server = Bun.listen({

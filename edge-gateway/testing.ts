@@ -52,7 +52,7 @@ export interface Fixture {
   stop(): Promise<void>;
 }
 
-export interface Answer {
+interface Answer {
   status: number;
   headers: Headers;
   json: Record<string, unknown>;

@@ -8,7 +8,7 @@ import { uploadPath } from "@flick/proto/upload.ts";
 
 import { mediaType } from "./params.ts";
 
-export interface Upload {
+interface Upload {
   body: ReadableStream<Uint8Array> | null;
   contentType: string;
   /** Bytes of the body; unknown when the client sends it in chunks. */

@@ -275,10 +275,9 @@ describe("a bad file fails for good, with a reason for its author", () => {
   });
 
   test("sound with a cover", async () => {
-    await makeClip(
-      dir,
-      `${sine}=1 ${source("64x64", 1)} -frames:v 1 -c:v png -c:a aac -disposition:v attached_pic song.m4a`,
-    );
+    await makeClip(dir, `${sine}=1 -c:a aac tune.m4a`);
+    await makeClip(dir, `${source("64x64", 1)} -frames:v 1 -f image2 -c:v png cover.png`);
+    await makeClip(dir, "-i tune.m4a -i cover.png -map 0 -map 1 -c copy -disposition:v attached_pic song.m4a");
     await expectRefusal("song.m4a", "only sound");
   });
 

@@ -30,9 +30,16 @@ export interface TestJobService {
   videos: Map<bigint, TestVideo>;
   /** A new video that is due; returns its id. */
   add(rawKey: string): bigint;
+  /** Videos that ClaimJob was called for, whatever came of it. */
+  claims: bigint[];
+  /** Calls of ListDueJobs so far. */
+  sweeps(): number;
   /** What happens when another worker takes a job over. */
   steal(videoId: bigint): void;
+  /** Closes the port and every connection. */
   stop(): Promise<void>;
+  /** Serves again under the same address after a stop. */
+  start(): void;
 }
 
 let lastId = 300_000_000_000_000;
@@ -41,8 +48,10 @@ let lastId = 300_000_000_000_000;
  * The protocol of `MediaJobService` over a map, for tests of how the worker keeps to it; the service itself is tested with its
  * database.
  */
-export function startJobService(options: { leaseMs: number; retryMs?: number; port?: number }): TestJobService {
+export function startJobService(options: { leaseMs: number; retryMs?: number }): TestJobService {
   const { leaseMs, retryMs = 100 } = options;
+  const claims: bigint[] = [];
+  let sweeps = 0;
   const videos = new Map<bigint, TestVideo>();
   const verify = createServiceTokenVerifier(testServiceSecret);
   const isDue = (video: TestVideo) =>
@@ -57,6 +66,7 @@ export function startJobService(options: { leaseMs: number; retryMs?: number; po
   const router = createConnectRouter({ grpc: false, connect: false, grpcWeb: true });
   router.service(MediaJobService, {
     claimJob({ videoId }) {
+      claims.push(videoId);
       const video = videos.get(videoId);
       if (!video || !isDue(video)) return {};
       video.status = "processing";
@@ -85,25 +95,35 @@ export function startJobService(options: { leaseMs: number; retryMs?: number; po
       return { retryInMs: request.permanent ? 0n : BigInt(retryMs) };
     },
     listDueJobs({ limit }) {
+      sweeps++;
       const due = [...videos].filter(([, video]) => isDue(video)).map(([id]) => id);
       return { videoIds: due.slice(0, limit) };
     },
   });
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, createFetchHandler(handler)]));
-  const server = Bun.serve({
-    hostname: "127.0.0.1",
-    port: options.port ?? 0,
-    async fetch(request) {
-      const program = await verify(request.headers.get(serviceTokenHeader) ?? "");
-      if (program !== "media-worker") return new Response("no service token", { status: 401 });
-      const handler = handlers.get(new URL(request.url).pathname);
-      return handler ? handler(request) : new Response("no such path", { status: 404 });
-    },
-  });
+  const serve = (port: number) =>
+    Bun.serve({
+      hostname: "127.0.0.1",
+      port,
+      async fetch(request) {
+        const program = await verify(request.headers.get(serviceTokenHeader) ?? "");
+        if (program !== "media-worker") return new Response("no service token", { status: 401 });
+        const handler = handlers.get(new URL(request.url).pathname);
+        return handler ? handler(request) : new Response("no such path", { status: 404 });
+      },
+    });
+  let server = serve(0);
+  const { port } = server;
 
   return {
     url: server.url.href.replace(/\/$/, ""),
     videos,
+    claims,
+    sweeps: () => sweeps,
+    stop: () => server.stop(true),
+    start() {
+      server = serve(port ?? 0);
+    },
     add(rawKey) {
       const videoId = BigInt(++lastId);
       const counts = { fence: 0n, attempts: 0, renewals: 0 };
@@ -116,7 +136,6 @@ export function startJobService(options: { leaseMs: number; retryMs?: number; po
       video.fence++;
       video.dueAt = Date.now() + 60_000;
     },
-    stop: () => server.stop(true),
   };
 }
 

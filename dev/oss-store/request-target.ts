@@ -21,7 +21,11 @@ export function readTarget(url: string): RequestTarget {
 
 function readQuery(text: string): Map<string, string> {
   const query = new Map<string, string>();
-  for (const part of text.split("&").filter((item) => item !== "")) {
+  // A plus is a space, as in forms: several SDKs write it so.
+  for (const part of text
+    .replaceAll("+", " ")
+    .split("&")
+    .filter((item) => item !== "")) {
     const at = part.includes("=") ? part.indexOf("=") : part.length;
     const name = decode(part.slice(0, at));
     const value = decode(part.slice(at + 1));

@@ -272,6 +272,24 @@ test.each([
   expect(sent).toBeLessThan(200_000);
 });
 
+test("relays a refusal to a client that sends as fast as it can", async () => {
+  fixture.origin.answer({
+    async publish(request) {
+      await request.body?.getReader().read();
+      return refusal(401, Reason.UNAUTHENTICATED, "sign in first");
+    },
+  });
+  const { body, type } = file(20_000_000);
+  for (let turn = 0; turn < 10; turn++) {
+    const { status } = await fixture.call("/publish/action/", {
+      method: "POST",
+      body,
+      headers: { "content-type": type },
+    });
+    expect(status).toBe(401);
+  }
+});
+
 test("cancels the origin's work when the client goes away in the middle", async () => {
   const { promise: started, resolve: start } = Promise.withResolvers<void>();
   const { promise: canceled, resolve: cancel } = Promise.withResolvers<string>();

@@ -37,7 +37,7 @@ export interface BinlogOptions {
   onReading(): void;
   /** Called for each changed row, in the order of the log. */
   onChange(change: BinlogChange): void;
-  /** All changes so far belong to finished transactions; also called when other databases' transactions end. */
+  /** All changes so far belong to finished transactions; also called when there were none, as in other databases' transactions. */
   onCommit(position: BinlogPosition): void;
   /** The changes since the last commit did not happen. */
   onRollback(): void;
@@ -76,7 +76,8 @@ export function readBinlog(options: BinlogOptions): BinlogReader {
   const connection = { uri: options.mysqlUrl, dateStrings: true, jsonStrings: true, timezone: "Z", connectTimeout: 5_000 };
   const zongji = new ZongJi(connection);
   const keyColumnsOf = new Map<number, readonly string[] | undefined>();
-  let fileBegun: number | null = null;
+  let fileBegun = 0;
+  let reading = false;
   /** Where the open transaction began, and how many of its changes have come. */
   let transaction: { file: string; pos: number; rows: number } | null = null;
   let ended = false;
@@ -131,9 +132,7 @@ export function readBinlog(options: BinlogOptions): BinlogReader {
   };
 
   function take(event: AnyBinlogEvent): void {
-    if (is(event, "Rotate")) {
-      fileBegun = null;
-    } else if (is(event, "Format")) {
+    if (is(event, "Format")) {
       beginFile(event.timestamp);
     } else if (is(event, "TableMap")) {
       transaction ??= { file: zongji.options.filename ?? "", pos: zongji.options.position ?? 0, rows: 0 };
@@ -145,37 +144,38 @@ export function readBinlog(options: BinlogOptions): BinlogReader {
     } else if (is(event, "DeleteRows")) {
       for (const row of event.rows) change(event, "d", row, null, event.rows.length);
     } else if (is(event, "Xid")) {
-      transaction = null;
+      commit();
     } else if (is(event, "XaPrepare")) {
       log.error("an XA transaction was prepared; its changes count as committed, also if it is rolled back");
-      transaction = null;
+      commit();
     } else if (is(event, "Query")) {
       query(event.query.trim().toUpperCase());
     } else if (is(event, "Heartbeat")) {
       // It is seldom used, and the server hangs up on idle connections.
       zongji.ctrlConnection?.ping(() => {});
     }
-    if (!transaction && fileBegun !== null) options.onCommit(position(fileBegun));
   }
 
   function beginFile(begun: number): void {
-    const first = fileBegun === null && !keyColumnsOf.size;
     fileBegun = begun;
     if (from && zongji.options.filename === from.file && begun !== from.fileBegun) {
       throw new PositionGone(`${from.file} is not the file of this name that was read before`);
     }
-    if (first) options.onReading();
+    if (!reading) options.onReading();
+    reading = true;
+    commit();
   }
 
   function query(sql: string): void {
-    if (sql === "COMMIT") {
-      transaction = null;
-    } else if (sql === "ROLLBACK") {
-      transaction = null;
-      options.onRollback();
-    } else if (!transaction && sql !== "BEGIN") {
-      options.onSchemaChange();
-    }
+    if (sql === "BEGIN" || sql.startsWith("SAVEPOINT") || sql.startsWith("XA ")) return;
+    if (sql === "ROLLBACK") options.onRollback();
+    else if (sql !== "COMMIT") options.onSchemaChange();
+    commit();
+  }
+
+  function commit(): void {
+    transaction = null;
+    options.onCommit({ file: zongji.options.filename ?? "", pos: zongji.options.position ?? 0, fileBegun });
   }
 
   function change(event: RowsEvent, op: BinlogChange["op"], before: Row | null, after: Row | null, rows: number): void {
@@ -193,10 +193,6 @@ export function readBinlog(options: BinlogOptions): BinlogReader {
     };
     const bytes = Math.ceil(event.size / rows);
     options.onChange({ op, before: before && plain(before), after: after && plain(after), source, bytes, keyColumns: keyColumnsOf.get(event.tableId) });
-  }
-
-  function position(begun: number): BinlogPosition {
-    return { file: zongji.options.filename ?? "", pos: zongji.options.position ?? 0, fileBegun: begun };
   }
 
   function fail(error: Error): void {

@@ -66,7 +66,9 @@ export class ChangeError extends Error {
   override name = "ChangeError";
 }
 
-const rowSchema = v.nullish(v.record(v.string(), v.unknown()));
+const rowSchema = v.nullish(
+  v.custom<Row>((input) => typeof input === "object" && input !== null && !Array.isArray(input)),
+);
 
 const envelope = v.object({
   /** r: read by a snapshot. */

@@ -1,115 +1,176 @@
-import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { createPool } from "mysql2/promise";
 import * as v from "valibot";
 
-import type { EventLog, EventRecord } from "../event-log/event-log.ts";
-import { limits } from "../event-log/limits.ts";
+import type { EventLog } from "../event-log/event-log.ts";
 import type { Log } from "../log.ts";
-import { PositionGone, readBinlog, type BinlogChange, type BinlogPosition, type BinlogReader } from "./binlog.ts";
-import type { DebeziumChange, Row } from "./change-event.ts";
+import { PositionGone, readBinlog, type BinlogPosition } from "./binlog.ts";
+import { createChangePublisher, offsetsTopic, type ChangePublisher } from "./change-publisher.ts";
 import { checkBinlogSettings, findKeyColumns } from "./mysql-catalog.ts";
 
 export interface BinlogTailerOptions {
+  /** Its user needs REPLICATION SLAVE, REPLICATION CLIENT and SELECT. */
   mysqlUrl: string;
   /** Whose tables are followed. */
   database: string;
   eventLog: EventLog;
   log: Log;
-  /** Number of a replica: different from the server's and from every other reader's. */
+  /** Number of a replica: different from the server's own and from every other reader's. */
   serverId: number;
 }
 
 export interface BinlogTailer {
   status(): TailerStatus;
-  /** Ends after the publish under way; what was read and not published is read again at the next start. */
+  /** Ends after the publish under way; what was read beyond it is read again at the next start. */
   stop(): Promise<void>;
 }
 
 export interface TailerStatus {
-  /** Is the server sending its log (or held back because publishing is slow)? */
+  /** Is the server sending (or held back because publishing is slower)? */
   reading: boolean;
-  /** Where the next start would begin; null before the first position is known. */
+  /** Where the next start begins, null while that is not known. */
   published: { file: string; pos: number } | null;
-  /** Changes read and not yet published. */
-  buffered: number;
-  /** Age in milliseconds of the oldest change that is not yet published. */
-  lagMs: number;
+  /** Changes read and not yet given to the event log, and the age of the oldest in milliseconds (MySQL's clock, whole seconds). */
+  waiting: { changes: number; ageMs: number };
 }
 
-export const offsetsTopic = "cdc.offsets";
-
-/** Reading stops at either, and goes on at half of both. */
-const bufferedChanges = 2_000;
-const bufferedBytes = 2 * 1024 * 1024;
-/** How often a position is stored while nothing that concerns us changes. */
-const idlePositionMs = 10_000;
 const longestBackOffMs = 5_000;
+/** A run of this length ends a row of failures. */
+const steadyMs = 10_000;
 
 /**
- * Follows a MySQL or MariaDB server's binlog and publishes every row change of one database to `cdc.<table>`, keyed by the
- * primary key, as {@link DebeziumChange}. A transaction's changes are published in one call together with the position behind
- * it, the last record of that call, in topic `cdc.offsets`: so position and changes stand or fall together, and a tailer that is
- * killed at any moment goes on without a gap (some changes may come twice). Only a transaction too large for the buffer goes in
- * several calls, the position with the last.
+ * Follows the binlog of a MySQL or MariaDB server and publishes every row change of one database's tables to `cdc.<table>`,
+ * keyed by the primary key, as `change-event.ts` describes. Changes and the position behind them are published in one call (topic
+ * `cdc.offsets`), so that they stand or fall together: a tailer that is killed at any moment goes on without a gap, though some
+ * changes may come twice. When one of the servers is away, it tries until both are there and goes on from the last published
+ * position.
  *
- * When either server is away, it tries until both are back and goes on behind the last published position. Neither an XA
- * transaction that is rolled back after its preparation, nor TRUNCATE, nor DROP TABLE is seen as what it is.
+ * TRUNCATE and DROP TABLE publish nothing. An XA transaction counts as committed when it is prepared.
  */
 export function createBinlogTailer(options: BinlogTailerOptions): BinlogTailer {
-  const { database, eventLog, log } = options;
-  const mysql = createPool({ uri: options.mysqlUrl, connectionLimit: 1, idleTimeout: 30_000, connectTimeout: 5_000 });
+  const { mysqlUrl, database, eventLog, log, serverId } = options;
+  const mysql = createPool({ uri: mysqlUrl, connectionLimit: 1, connectTimeout: 5_000, idleTimeout: 30_000 });
   const stopping = new AbortController();
-  const buffer: BinlogChange[] = [];
-  /** How many changes at the buffer's front belong to finished transactions, and the position behind them. */
-  let finished = 0;
-  let position: BinlogPosition | null = null;
-  let published: BinlogPosition | null = null;
-  let publishedAt = Date.now();
-  let bytes = 0;
-  let reader: BinlogReader | null = null;
+  let publisher: ChangePublisher | null = null;
   let reading = false;
-  let held = false;
-  let wake = Promise.withResolvers<void>();
-  const keyColumns = new Map<string, Promise<string[]>>();
-
+  let published: BinlogPosition | null = null;
+  /** The stored position is of no use, until a better one is stored. */
+  let fromOldest = false;
   const running = run();
+
   return {
-    status: () => ({
-      reading,
-      published: published && { file: published.file, pos: published.pos },
-      buffered: buffer.length,
-      lagMs: buffer[0] ? Math.max(0, Date.now() - buffer[0].source.ts_ms) : 0,
-    }),
+    status() {
+      const { changes, since } = publisher?.waiting() ?? { changes: 0, since: null };
+      return {
+        reading,
+        published: published && { file: published.file, pos: published.pos },
+        waiting: { changes, ageMs: since === null ? 0 : Math.max(0, Date.now() - since) },
+      };
+    },
     async stop() {
-      stopping.abort();
-      reader?.stop();
+      stopping.abort(new Error("the tailer was stopped"));
       await running;
+      await mysql.end();
     },
   };
 
   async function run(): Promise<void> {
     let failures = 0;
-    let startOver = false;
+    let complaint = "";
     while (!stopping.signal.aborted) {
+      const startedAt = Date.now();
       try {
-        await follow(startOver ? null : await lastPosition(), () => {
-          failures = 0;
-          startOver = false;
-        });
+        await follow(fromOldest ? null : await storedPosition());
       } catch (error) {
-        if (stopping.signal.aborted) break;
+        if (stopping.signal.aborted) return;
+        if (Date.now() - startedAt > steadyMs) failures = 0;
         if (error instanceof PositionGone) {
-          log.error("the stored position is gone from the server: changes are lost, starting at its oldest binlog", { error });
-          startOver = true;
-        } else if (failures++ === 0) {
-          log.warn("following the binlog was interrupted; trying until it works", { error });
+          log.error("the stored position is gone, changes may be lost: starting at the server's oldest binlog", { error });
+          fromOldest = true;
+        } else if (failures === 0 || String(error) !== complaint) {
+          log.warn("the binlog cannot be followed; trying until it can", { error });
         }
-        const backOffMs = Math.min(longestBackOffMs, 100 * 2 ** failures) * (0.5 + Math.random() / 2);
-        await sleep(backOffMs, undefined, { signal: stopping.signal }).catch(() => {});
+        complaint = String(error);
       }
+      const backOffMs = Math.min(longestBackOffMs, 100 * 2 ** failures++) * (0.5 + Math.random() / 2);
+      await sleep(backOffMs, undefined, { signal: stopping.signal }).catch(() => {});
     }
-    await mysql.end();
+  }
+
+  /** Reads and publishes from a position on, until one of them fails or the tailer is stopped. */
+  async function follow(from: BinlogPosition | null): Promise<never> {
+    if (!(await checkBinlogSettings(mysql))) {
+      log.warn("the server's binlog_row_metadata is not FULL: changes made before an ALTER TABLE may be misread after it");
+    }
+    stopping.signal.throwIfAborted();
+    const keyColumns = new Map<string, Promise<readonly string[]>>();
+    let held = false;
+    const changes = createChangePublisher({
+      database,
+      eventLog,
+      log,
+      keyColumns(table) {
+        const found = keyColumns.get(table) ?? findKeyColumns(mysql, database, table);
+        keyColumns.set(table, found);
+        return found;
+      },
+      onTaken() {
+        if (!held || changes.fill() > 0.5) return;
+        held = false;
+        binlog.resume();
+      },
+      onPosition(position) {
+        published = position;
+        fromOldest = false;
+      },
+    });
+    const binlog = readBinlog({
+      mysqlUrl,
+      database,
+      serverId,
+      log,
+      from,
+      onReading() {
+        reading = true;
+        log.info("following the binlog", { database, from: from ? `${from.file}:${from.pos}` : "the oldest" });
+      },
+      onChange(change) {
+        changes.add(change);
+        if (held || changes.fill() < 1) return;
+        held = true;
+        binlog.pause();
+      },
+      onCommit: changes.commit,
+      onRollback: changes.rollback,
+      onSchemaChange: () => keyColumns.clear(),
+    });
+    stopping.signal.addEventListener("abort", binlog.stop);
+    publisher = changes;
+    const publishing = changes.run().then(() => binlog.ended);
+    try {
+      return await Promise.race([binlog.ended, publishing]);
+    } finally {
+      reading = false;
+      stopping.signal.removeEventListener("abort", binlog.stop);
+      binlog.stop();
+      changes.stop();
+      await publishing.catch(() => {});
+      publisher = null;
+    }
+  }
+
+  async function storedPosition(): Promise<BinlogPosition | null> {
+    const last = await eventLog.last(offsetsTopic);
+    if (!last) return null;
+    const parsed = v.safeParse(storedPositionSchema, last.value);
+    if (parsed.success && last.key === database) return parsed.output;
+    throw new PositionGone(`the newest record of ${offsetsTopic} is no position in ${database}`);
   }
 }
+
+const storedPositionSchema = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({ file: v.string(), pos: v.number(), fileBegun: v.number() }),
+);
