@@ -1,7 +1,7 @@
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
-import { EnvError, readEnv, url, whole } from "@flick/platform/env.ts";
+import { readEnv, url, whole } from "@flick/platform/env.ts";
 import { createLog } from "@flick/platform/log.ts";
 import { Miniflare } from "miniflare";
 import * as v from "valibot";
@@ -51,7 +51,9 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     unsafeRuntimeEnv: { WORKERD_BINARY: workerdBinary() },
     handleStructuredLogs({ level, message }: { level: string; message: string }) {
       if (message.startsWith("{")) log(message);
-      else runtimeLog[level === "error" || level === "warn" ? level : "info"](message);
+      // A stack is addresses in workerd's binary, which say nothing to anybody here.
+      else if (!message.startsWith("stack: "))
+        runtimeLog[level === "error" || level === "warn" ? level : "info"](message);
     },
   });
   restoreSignals();
@@ -156,7 +158,7 @@ async function runProgram(): Promise<void> {
     process.once("SIGTERM", stop);
     process.once("SIGINT", stop);
   } catch (error) {
-    log.error("cannot start", error instanceof EnvError ? { problem: error.message } : { error });
+    log.error("cannot start", { problem: error instanceof Error ? error.message : String(error) });
     process.exit(1);
   }
 }

@@ -24,7 +24,7 @@ export interface Program {
   readonly ready: Promise<void>;
   /** Resolves after the end of the process, when all its output has been handed on. */
   readonly exited: Promise<ProgramExit>;
-  /** SIGTERM, then SIGKILL after `withinMs`. Resolves after the end. */
+  /** SIGTERM, then SIGKILL after `withinMs`; SIGKILL at once when it is not ready yet. Resolves after the end. */
   stop(withinMs?: number): Promise<void>;
   /** SIGKILL to the whole group, at once. */
   kill(): void;
@@ -62,25 +62,37 @@ export function startProgram(spec: ProgramSpec, onLine: (line: string) => void):
     if (hidden.length > keptHiddenLines) hidden.shift();
   };
   const output = Promise.all([readLines(child.stdout, take), readLines(child.stderr, take)]);
-  const kill = () => signalGroup(child.pid, "SIGKILL");
+  const kill = () => {
+    child.kill("SIGKILL");
+    signalGroup(child.pid, "SIGKILL");
+  };
   const exited = child.exited.then(async () => {
     kill();
     await Promise.race([output, Bun.sleep(500)]);
     return { how: child.signalCode ? String(child.signalCode) : `exit code ${child.exitCode}`, hidden };
   });
+  let isReady = false;
+  const becomeReady = async () => {
+    try {
+      await waitUntilReady(spec, exited);
+      isReady = true;
+    } catch (error) {
+      kill();
+      throw error;
+    }
+  };
   return {
     pid: child.pid,
     exited,
     kill,
-    ready: waitUntilReady(spec, exited).catch((error: unknown) => {
-      kill();
-      throw error;
-    }),
+    ready: becomeReady(),
     async stop(withinMs = spec.stopWithinMs ?? 5000) {
-      child.kill("SIGTERM");
-      const timer = setTimeout(kill, withinMs);
+      // Before it is ready it has nothing to bring to an end, and MariaDB 10.11 hangs for ever when asked to end while it starts.
+      if (isReady) child.kill("SIGTERM");
+      else kill();
+      const deadline = setTimeout(kill, withinMs);
       await exited;
-      clearTimeout(timer);
+      clearTimeout(deadline);
     },
   };
 }

@@ -14,8 +14,8 @@ export type Params = ReadonlyMap<string, string>;
  */
 export async function readParams(request: Request): Promise<Params> {
   const params = new Map<string, string>();
-  addFirst(params, new URL(request.url).searchParams);
   if (request.method !== "GET" && request.method !== "HEAD") addFirst(params, await bodyFields(request));
+  addFirst(params, new URL(request.url).searchParams);
   return params;
 }
 

@@ -41,7 +41,7 @@ export interface Made {
 }
 
 /** The job was taken over, ended or deleted, or the lease ran out while the video service could not be reached. */
-export class ClaimLost extends Error {
+class ClaimLost extends Error {
   override name = "ClaimLost";
 }
 

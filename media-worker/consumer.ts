@@ -22,8 +22,8 @@ export interface Consumer {
   /** Jobs at work now. */
   running(): number;
   /**
-   * Takes no more jobs, waits so long for those at work, then kills their FFmpeg and gives them back. Resolves within another
-   * {@link giveBackMs}.
+   * Takes no more jobs, waits so long for those at work, then kills their FFmpeg and gives them back, for which there are another
+   * three seconds.
    */
   stop(drainMs: number): Promise<void>;
 }
@@ -32,7 +32,7 @@ export const videosTopic = "cdc.videos";
 export const mediaGroup = "media";
 
 /** Time for telling the video service about the jobs that a stop interrupted. */
-export const giveBackMs = 3_000;
+const giveBackMs = 3_000;
 /** A wake-up that fails for longer than this is left to the sweep. */
 const retryDelaysMs = [1_000, 5_000, 15_000, 60_000];
 /** Clocks of the worker and of the service may differ by so much; taking a job too early does nothing. */
@@ -79,7 +79,9 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
     const lane = async () => {
       for (const videoId of queue) if (await work(videoId)) done++;
     };
-    await Promise.all(Array.from({ length: concurrency }, lane));
+    const lanes = await Promise.allSettled(Array.from({ length: concurrency }, lane));
+    const broken = lanes.find((result) => result.status === "rejected");
+    if (broken) throw broken.reason;
     return done;
   }
 

@@ -51,6 +51,8 @@ const probeTimeLimitMs = 30_000;
 const probeCpuSeconds = 30;
 const maxProbeBytes = 1024 * 1024;
 const blockBytes = 512;
+/** On a machine that does other things too, they come first. */
+const niceness = 10;
 
 /** @param options names or paths of the programs. */
 export function createFfmpeg(options: { ffmpegPath: string; ffprobePath: string }): Ffmpeg {
@@ -83,7 +85,7 @@ export function createFfmpeg(options: { ffmpegPath: string; ffprobePath: string 
 
     async run(dir, plan, signal) {
       signal.throwIfAborted();
-      const command = fluent(inputFile, { cwd: dir, stdoutLines: keptLines }).inputOptions(
+      const command = fluent(inputFile, { cwd: dir, stdoutLines: keptLines, niceness }).inputOptions(
         options.ffmpegPath,
         ...[process.pid, cpuSeconds(plan), Math.ceil(plan.maxOutputBytes / blockBytes)].map(String),
         ...plan.inputOptions,

@@ -40,7 +40,8 @@ export function createJobRunner({ processVideo, log }: { processVideo: ProcessVi
     }
     const bad = error instanceof BadVideo;
     const reason = bad ? error.message : ourFault;
-    const fields = { video, attempt, permanent: bad, ...(bad ? { reason } : { fault: describe(error, claim) }) };
+    const fault = bad ? error.cause : error;
+    const fields = { video, attempt, permanent: bad, reason, ...(fault ? { fault: describe(fault, claim) } : {}) };
     try {
       const giveUpAt = halt.aborted ? AbortSignal.timeout(tellWithinMs) : halt;
       const retryInMs = await claim.fail(reason, bad, giveUpAt);

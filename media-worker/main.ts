@@ -15,7 +15,7 @@ import { createJobRunner } from "./job.ts";
 import { createVideoProcessor } from "./process-video.ts";
 import { createWorkDir } from "./work-dir.ts";
 
-/** The service answers within its own time-out of 30 s or much sooner; a renewal must fit into the lease a few times. */
+/** Short against the lease, so that a renewal that hangs leaves time for others. */
 const callTimeoutMs = 5_000;
 
 try {

@@ -18,6 +18,8 @@ export interface Plan {
   width: number;
   height: number;
   withAudio: boolean;
+  /** Pictures to choose the cover from, at most. */
+  covers: number;
   /** Kill it after so long. */
   timeLimitMs: number;
   /** No file may grow beyond this. */
@@ -83,6 +85,7 @@ export function planVideo(probe: Probe, limits: Limits): Plan {
     width,
     height,
     withAudio: audio !== undefined,
+    covers: covers.length,
     timeLimitMs: Math.round(baseTimeLimitMs + duration * timeLimitPerSecondMs),
     maxOutputBytes: Math.ceil(10_000_000 + (1.5 * duration * (videoBitrate + audioBitrate)) / 8),
   };

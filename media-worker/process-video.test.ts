@@ -172,6 +172,18 @@ describe("a good video becomes H.264 and AAC in a faststart MP4", () => {
     expect(Number(completed.durationMs)).toBeWithin(1_900, 2_200);
   });
 
+  test("one that changes its size in the middle, as a phone does that is turned", async () => {
+    const vp8 = "-c:v libvpx -deadline realtime";
+    await makeClip(dir, `${source("320x240", 1)} ${vp8} across.webm`);
+    await makeClip(dir, `${source("240x320", 1)} ${vp8} upright.webm`);
+    await writeFile(join(dir, "turned.txt"), "file across.webm\nfile upright.webm\n");
+    await makeClip(dir, "-f concat -i turned.txt -c copy turned.webm");
+    const { video, completed, cover } = await transcode("turned.webm");
+    expect(video).toMatchObject({ width: 320, height: 240 });
+    expect(Number(completed.durationMs)).toBeWithin(1_900, 2_200);
+    expect(await luminance(dir, cover)).toBeGreaterThan(60);
+  });
+
   test("one that was trimmed by an edit list", async () => {
     await makeClip(dir, `${source("320x240", 4)} ${sine}=4 ${x264} -g 120 -pix_fmt yuv420p -c:a aac untrimmed.mp4`);
     await makeClip(dir, "-ss 1.5 -i untrimmed.mp4 -c copy trimmed.mp4");

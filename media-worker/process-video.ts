@@ -19,7 +19,7 @@ export interface ProcessorOptions {
 }
 
 /** What became of a video, for the log. */
-export interface Processed extends Omit<Made, "playKey" | "coverKey"> {
+interface Processed extends Omit<Made, "playKey" | "coverKey"> {
   inputBytes: number;
   outputBytes: number;
   fetchMs: number;
@@ -51,7 +51,7 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
       const transcodedAt = performance.now();
       // Whoever lost the job in the meantime must not write over what its new holder stored.
       await claim.renew();
-      const stored = await storeOutputs(claim.videoId, dir, output, signal);
+      const stored = await storeOutputs(claim.videoId, dir, chooseCover(output.stdout, plan.covers), signal);
       const made = { width: plan.width, height: plan.height, durationMs };
       await claim.complete({ ...made, playKey: stored.playKey, coverKey: stored.coverKey });
       return {
@@ -82,7 +82,7 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
     try {
       return await ffmpeg.probe(dir, inputFile, { maxPixels: limits.maxPixels, signal });
     } catch (error) {
-      throw (error instanceof FfmpegFailure && whyUnreadable(error, limits)) || error;
+      throw blame(error, whyUnreadable);
     }
   }
 
@@ -90,8 +90,14 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
     try {
       return await ffmpeg.run(dir, plan, signal);
     } catch (error) {
-      throw (error instanceof FfmpegFailure && whyUndecodable(error, limits)) || error;
+      throw blame(error, whyUndecodable);
     }
+  }
+
+  function blame(error: unknown, why: (failure: FfmpegFailure, limits: Limits) => BadVideo | null): unknown {
+    const bad = error instanceof FfmpegFailure ? why(error, limits) : null;
+    if (bad) bad.cause = error;
+    return bad ?? error;
   }
 
   /** Milliseconds of video that the run made. */
@@ -100,9 +106,9 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
     return checkResult(source, plan, result, output, limits);
   }
 
-  async function storeOutputs(videoId: bigint, dir: string, output: FfmpegOutput, signal: AbortSignal) {
+  async function storeOutputs(videoId: bigint, dir: string, cover: number, signal: AbortSignal) {
     const playPath = join(dir, playFile);
-    const coverPath = join(dir, coverFile(chooseCover(output.stdout)));
+    const coverPath = join(dir, coverFile(cover));
     const playKey = `videos/${videoId}/play.mp4`;
     const coverKey = `videos/${videoId}/cover.jpg`;
     try {

@@ -28,7 +28,11 @@ describe("the cover", () => {
     ["is the first picture when nothing is known", [], 0],
   ];
   test.each(cases)("%s", (_what, looks, index) => {
-    expect(chooseCover(looks.join(""))).toBe(index);
+    expect(chooseCover(looks.join(""), 8)).toBe(index);
+  });
+
+  test("is one that was written", () => {
+    expect(chooseCover([black, red, fine].join(""), 2)).toBe(1);
   });
 });
 

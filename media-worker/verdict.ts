@@ -69,10 +69,11 @@ function pictureDuration({ streams }: Probe): number | null {
 /**
  * Chooses the cover: the first candidate that is neither nearly black, nor nearly white, nor blank; else the one with most to see.
  * @param stdout signalstats of the candidates, as the plan prints them.
+ * @param count candidates that were written; when the picture changes its size in the middle, more are printed.
  * @returns its index; 0 when nothing is known.
  */
-export function chooseCover(stdout: string): number {
-  const looks = readLooks(stdout);
+export function chooseCover(stdout: string, count: number): number {
+  const looks = readLooks(stdout).slice(0, count);
   const good = looks.findIndex(({ light, spread }) => light >= 40 && light <= 220 && spread >= 16);
   if (good >= 0) return good;
   const worth = looks.map(({ light, spread }) => (light > 220 ? 40 : light) + 2 * spread);

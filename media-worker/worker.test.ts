@@ -4,13 +4,13 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { RedisClient } from "bun";
 import { startRedis, testServers, type TestServer, type TestServers } from "@flick/dev/testing.ts";
 import type { EventLog } from "@flick/platform/event-log/event-log.ts";
 import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
 import { createLog } from "@flick/platform/log.ts";
 import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
 import type { ObjectStore } from "@flick/platform/object-store/object-store.ts";
+import { RedisClient } from "bun";
 
 import { mediaGroup, videosTopic } from "./consumer.ts";
 import { makeClip, startJobService, testServiceSecret, until, type TestJobService, type TestVideo } from "./testing.ts";
@@ -39,6 +39,7 @@ beforeAll(async () => {
   await makeClip(dir, `-f lavfi -i testsrc2=size=160x120:rate=10:duration=1 ${x264} short.mp4`);
   await makeClip(dir, `-f lavfi -i testsrc2=size=720x1280:rate=30:duration=6 ${x264} slow.mp4`);
   await writeFile(join(dir, "bad.mp4"), "no video\n");
+  await writeFile(join(dir, "stuck"), '#!/bin/sh\n[ "$1" = -version ] || exec sleep 60\n', { mode: 0o755 });
   clips.short = await upload("short.mp4");
   clips.slow = await upload("slow.mp4");
 }, 60_000);
@@ -97,13 +98,16 @@ describe("finding work", () => {
     await worker.logged("event failed");
   });
 
-  test("events and sweeps for one video do its work once", async () => {
+  test("events and sweeps for one video do its work once, renewing the lease as long as it takes", async () => {
+    await service.stop();
+    service = startJobService({ leaseMs: 900 });
     await startWorker({ SWEEP_INTERVAL_MS: "100", CONCURRENCY: "2" });
     const videoId = service.add(clips.slow);
     await publishChange(videoId);
     await publishChange(videoId);
     await until(() => status(videoId) === "ready", "the video");
     expect(video(videoId)).toMatchObject({ attempts: 1, failed: [] });
+    expect(video(videoId).renewals).toBeGreaterThan(3);
   });
 
   test("two workers share six videos, and complete each of them once", async () => {
@@ -141,26 +145,19 @@ describe("when things fail", () => {
     expect(readdirSync(first.workDir)).toEqual([]);
   });
 
-  test("a worker that loses its claim kills FFmpeg and changes nothing", async () => {
-    const worker = await startWorker({ SWEEP_INTERVAL_MS: never });
-    const videoId = service.add(clips.slow);
-    await publishChange(videoId);
-    await until(() => ffmpegsIn(worker.workDir).length > 0, "FFmpeg at work");
+  test("kill -9 also ends a program that reads and writes nothing", async () => {
+    const { worker } = await startStuckJob();
+    await worker.kill();
+    await until(() => ffmpegsIn(worker.workDir).length === 0, "its end", 1_000);
+  });
+
+  test("a worker that loses its claim kills what it runs and changes nothing", async () => {
+    const { worker, videoId } = await startStuckJob();
     service.steal(videoId);
     await worker.logged("job lost");
     expect(ffmpegsIn(worker.workDir)).toEqual([]);
     expect(video(videoId)).toMatchObject({ status: "processing", completed: [], failed: [] });
     expect(await store.head(`videos/${videoId}/play.mp4`)).toBeNull();
-  });
-
-  test("the lease is renewed as long as the work takes", async () => {
-    await service.stop();
-    service = startJobService({ leaseMs: 900 });
-    const videoId = service.add(clips.slow);
-    await startWorker({ SWEEP_INTERVAL_MS: "100", CONCURRENCY: "2" });
-    await until(() => status(videoId) === "ready", "the video");
-    expect(video(videoId).attempts).toBe(1);
-    expect(video(videoId).renewals).toBeGreaterThan(3);
   });
 
   test("an event is delivered again while the video service is away", async () => {
@@ -215,10 +212,7 @@ describe("stopping", () => {
   });
 
   test("gives a job back that takes longer than it may wait", async () => {
-    const worker = await startWorker({ SWEEP_INTERVAL_MS: never, DRAIN_MS: "200" });
-    const videoId = service.add(clips.slow);
-    await publishChange(videoId);
-    await until(() => ffmpegsIn(worker.workDir).length > 0, "FFmpeg at work");
+    const { worker, videoId } = await startStuckJob({ DRAIN_MS: "200" });
     const startedAt = performance.now();
     expect(await worker.stop()).toBe(0);
     expect(performance.now() - startedAt).toBeLessThan(2_000);
@@ -228,9 +222,7 @@ describe("stopping", () => {
   });
 
   test("does not take long when the video service is away", async () => {
-    const worker = await startWorker({ SWEEP_INTERVAL_MS: never, DRAIN_MS: "200" });
-    await publishChange(service.add(clips.slow));
-    await until(() => ffmpegsIn(worker.workDir).length > 0, "FFmpeg at work");
+    const { worker } = await startStuckJob({ DRAIN_MS: "200" });
     await service.stop();
     const startedAt = performance.now();
     expect(await worker.stop()).toBe(0);
@@ -280,6 +272,15 @@ async function startWorker(env: Record<string, string>): Promise<Worker> {
   // What is added from now on is not found by the sweep that every worker begins with.
   await until(() => service.sweeps() > sweeps, "the first sweep");
   return worker;
+}
+
+/** A worker whose ffprobe never answers, with a job. */
+async function startStuckJob(env: Record<string, string> = {}) {
+  const worker = await startWorker({ SWEEP_INTERVAL_MS: never, FFPROBE_PATH: join(dir, "stuck"), ...env });
+  const videoId = service.add(clips.short);
+  await publishChange(videoId);
+  await until(() => ffmpegsIn(worker.workDir).length > 0, "ffprobe at work");
+  return { worker, videoId };
 }
 
 function launch(env: Record<string, string>): Worker {

@@ -96,7 +96,7 @@ export function createOssStore(options: OssStoreOptions): OssStore {
   const server = serve();
   let stopped: Promise<void> | undefined;
   return {
-    url: `http://${hostname === "127.0.0.1" ? "localhost" : hostname}:${server.port}`,
+    url: `http://${["127.0.0.1", "0.0.0.0"].includes(hostname) ? "localhost" : hostname}:${server.port}`,
     stop: () => (stopped ??= stop()),
   };
 

@@ -2,14 +2,9 @@ import { createHash, createHmac, timingSafeEqual } from "node:crypto";
 
 import { accessDenied, invalidArgument, notImplemented, OssError } from "./errors.ts";
 
-/**
- * Who sent a request, by OSS's signature version 4 in its `authorization` header or in its query (a presigned URL).
- * Sources: https://www.alibabacloud.com/help/en/oss/developer-reference/recommend-to-use-signature-version-4 and
- * https://www.alibabacloud.com/help/en/oss/developer-reference/add-signatures-to-urls
- */
-export type Caller = "owner" | "anonymous";
+type Caller = "owner" | "anonymous";
 
-export interface Credentials {
+interface Credentials {
   accessKeyId: string;
   accessKeySecret: string;
   /** With or without the `oss-` that endpoints put before it. */
@@ -18,7 +13,7 @@ export interface Credentials {
 }
 
 /** What a signature covers; key and query are decoded. */
-export interface SignableRequest {
+interface SignableRequest {
   method: string;
   /** Empty for the bucket itself. */
   key: string;
@@ -33,8 +28,13 @@ const maxSkewMs = 15 * 60_000;
 const maxExpiresSeconds = 604_800;
 
 /** @throws {OssError} when the request carries a signature that is not valid (any more). */
-export type Authenticate = (request: SignableRequest, now: number) => Caller;
+type Authenticate = (request: SignableRequest, now: number) => Caller;
 
+/**
+ * Tells who sent a request by OSS's signature version 4 in its `authorization` header or in its query (a presigned URL).
+ * Sources: https://www.alibabacloud.com/help/en/oss/developer-reference/recommend-to-use-signature-version-4 and
+ * https://www.alibabacloud.com/help/en/oss/developer-reference/add-signatures-to-urls
+ */
 export function createAuthenticator(credentials: Credentials): Authenticate {
   const region = credentials.region.replace(/^oss-/, "");
   const keyId = Buffer.from(credentials.accessKeyId);
@@ -48,14 +48,8 @@ export function createAuthenticator(credentials: Credentials): Authenticate {
       throw invalidArgument(`The credential must be ${expected}.`, "Credential", claim.credential);
     }
     if (!equalInConstantTime(Buffer.from(id), keyId)) {
-      throw new OssError(
-        403,
-        "InvalidAccessKeyId",
-        "The OSS Access Key Id you provided does not exist in our records.",
-        {
-          OSSAccessKeyId: id,
-        },
-      );
+      const message = "The OSS Access Key Id you provided does not exist in our records.";
+      throw new OssError(403, "InvalidAccessKeyId", message, { OSSAccessKeyId: id });
     }
     requireInTime(claim, now);
     const canonical = canonicalRequest(request, claim, credentials.bucket);

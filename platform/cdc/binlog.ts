@@ -73,7 +73,13 @@ export function readBinlog(options: BinlogOptions): BinlogReader {
   const end = Promise.withResolvers<never>();
   end.promise.catch(() => {});
   // Times as UTC text, and JSON as the text that it is.
-  const connection = { uri: options.mysqlUrl, dateStrings: true, jsonStrings: true, timezone: "Z", connectTimeout: 5_000 };
+  const connection = {
+    uri: options.mysqlUrl,
+    dateStrings: true,
+    jsonStrings: true,
+    timezone: "Z",
+    connectTimeout: 5_000,
+  };
   const zongji = new ZongJi(connection);
   const keyColumnsOf = new Map<number, readonly string[] | undefined>();
   let fileBegun = 0;
@@ -99,12 +105,16 @@ export function readBinlog(options: BinlogOptions): BinlogReader {
     }
   });
   zongji.on("error", (error) => {
-    if (!isForgottenTable(error)) return fail(isPositionGone(error) ? new PositionGone(error.message) : error);
-    log.error("changes of a table as it once was cannot be read and are skipped; binlog_row_metadata=FULL prevents this", {
-      error,
-    });
-    // It has halted at them, and would hold up all others.
-    if (!paused) zongji.connection?.resume();
+    // Without column names in the log, zongji asks the server for a table's columns as they are today.
+    const missing = error.message.startsWith("Insufficient permissions to access: ");
+    if (!missing && !error.message.includes("schema changed between")) {
+      return fail(isPositionGone(error) ? new PositionGone(error.message) : error);
+    }
+    const hint =
+      "changes of a table as it once was cannot be read and are skipped; binlog_row_metadata=FULL prevents this";
+    log.error(hint, { error });
+    // At a missing table it halts, which would hold up all others.
+    if (missing && !paused) zongji.connection?.resume();
   });
   const watchdog = setInterval(() => {
     if (paused || Date.now() - heardAt < longestSilenceMs) return;
@@ -192,7 +202,14 @@ export function readBinlog(options: BinlogOptions): BinlogReader {
       ts_ms: event.timestamp,
     };
     const bytes = Math.ceil(event.size / rows);
-    options.onChange({ op, before: before && plain(before), after: after && plain(after), source, bytes, keyColumns: keyColumnsOf.get(event.tableId) });
+    options.onChange({
+      op,
+      before: before && plain(before),
+      after: after && plain(after),
+      source,
+      bytes,
+      keyColumns: keyColumnsOf.get(event.tableId),
+    });
   }
 
   function fail(error: Error): void {
@@ -220,14 +237,6 @@ function plain(row: Row): Row {
     if (value instanceof Uint8Array) row[column] = Buffer.from(value).toString("base64");
   }
   return row;
-}
-
-/**
- * Without column names in the log, zongji asks the server for a table's columns of today, and fails when the table is gone or
- * has fewer of them now.
- */
-function isForgottenTable({ message }: Error): boolean {
-  return message.startsWith("Insufficient permissions to access: ") || message.includes("schema changed between");
 }
 
 function isPositionGone({ message }: Error): boolean {

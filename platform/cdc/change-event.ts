@@ -11,14 +11,20 @@ import * as v from "valibot";
 export type Row = Record<string, unknown>;
 
 /** One change of one row. */
-export type Change = { table: string; /** When it was made, milliseconds since 1970. */ tsMs: number | null } & {
-  /** Its place in the change log, `file:offset:row`, for people; null when the source does not tell. */
-  position: string | null;
-} & (
+export type Change = ChangeOrigin &
+  (
     | { op: "c"; before: null; after: Row }
     | { op: "u"; before: Row | null; after: Row }
     | { op: "d"; before: Row; after: null }
   );
+
+interface ChangeOrigin {
+  table: string;
+  /** When it was made, milliseconds since 1970; null when the source does not tell. */
+  tsMs: number | null;
+  /** Its place in the change log, `file:offset:row`, for people; null when the source does not tell. */
+  position: string | null;
+}
 
 /** What the tailer writes. */
 export interface DebeziumChange {

@@ -30,7 +30,7 @@ const bufferedBytes = 2 * 1024 * 1024;
 const batchRecords = 2_000;
 const batchBytes = 8 * 1024 * 1024;
 /** How often a position is stored while nothing that concerns us changes. */
-const idlePositionMs = 10_000;
+const idlePositionMs = 5_000;
 
 /**
  * Buffers changes and publishes them in their order, many transactions in one call when they come fast. The position behind
@@ -70,6 +70,8 @@ export function createChangePublisher(options: {
     commit(next) {
       finished = buffer.length;
       position = next;
+      // Every piece of this transaction may have gone already.
+      if (begun) positionDueAt = 0;
       begun = false;
       news.resolve();
     },
@@ -117,7 +119,8 @@ export function createChangePublisher(options: {
       }
     }
     // While finished changes are waiting, the position is theirs.
-    if (!position || finished > 0 || (records.length === 0 && Date.now() < positionDueAt)) return { records, behind: null };
+    if (!position || finished > 0 || (records.length === 0 && Date.now() < positionDueAt))
+      return { records, behind: null };
     const behind = position;
     position = null;
     positionDueAt = Date.now() + idlePositionMs;

@@ -58,6 +58,7 @@ export function createBinlogTailer(options: BinlogTailerOptions): BinlogTailer {
   /** The stored position is of no use, until a better one is stored. */
   let fromOldest = false;
   const running = run();
+  let stopped: Promise<void> | undefined;
 
   return {
     status() {
@@ -68,10 +69,10 @@ export function createBinlogTailer(options: BinlogTailerOptions): BinlogTailer {
         waiting: { changes, ageMs: since === null ? 0 : Math.max(0, Date.now() - since) },
       };
     },
-    async stop() {
+    stop() {
       stopping.abort(new Error("the tailer was stopped"));
-      await running;
-      await mysql.end();
+      stopped ??= running.then(() => mysql.end());
+      return stopped;
     },
   };
 
@@ -86,7 +87,9 @@ export function createBinlogTailer(options: BinlogTailerOptions): BinlogTailer {
         if (stopping.signal.aborted) return;
         if (Date.now() - startedAt > steadyMs) failures = 0;
         if (error instanceof PositionGone) {
-          log.error("the stored position is gone, changes may be lost: starting at the server's oldest binlog", { error });
+          log.error("the stored position is gone, changes may be lost: starting at the server's oldest binlog", {
+            error,
+          });
           fromOldest = true;
         } else if (failures === 0 || String(error) !== complaint) {
           log.warn("the binlog cannot be followed; trying until it can", { error });
@@ -101,7 +104,9 @@ export function createBinlogTailer(options: BinlogTailerOptions): BinlogTailer {
   /** Reads and publishes from a position on, until one of them fails or the tailer is stopped. */
   async function follow(from: BinlogPosition | null): Promise<never> {
     if (!(await checkBinlogSettings(mysql))) {
-      log.warn("the server's binlog_row_metadata is not FULL: changes made before an ALTER TABLE may be misread after it");
+      log.warn(
+        "the server's binlog_row_metadata is not FULL: changes made before an ALTER TABLE may be misread after it",
+      );
     }
     stopping.signal.throwIfAborted();
     const keyColumns = new Map<string, Promise<readonly string[]>>();

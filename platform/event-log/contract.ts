@@ -175,7 +175,14 @@ export function eventLogContract(name: string, startBroker: () => Promise<Contra
       const handler = async ({ value }: ReceivedEvent) => {
         throw new Error(value);
       };
-      const subscription = await log.subscribe({ group: "g", topics: [topic], handler, concurrency: 1, retryDelaysMs: [], onError() {} });
+      const subscription = await log.subscribe({
+        group: "g",
+        topics: [topic],
+        handler,
+        concurrency: 1,
+        retryDelaysMs: [],
+        onError() {},
+      });
       await log.publish(["a", "b", "c"].map((value) => record(topic, value)));
       await until(async () => (await log.deadLetters(topic, 10)).length === 3, "the dead letters");
       await subscription.close();
@@ -262,23 +269,27 @@ export function eventLogContract(name: string, startBroker: () => Promise<Contra
       }
     });
 
-    it("does not take a long handler for a dead one", async (log, topic) => {
-      const other = await openEventLog(broker.driver);
-      try {
-        let deliveries = 0;
-        const handler = async () => {
-          deliveries++;
-          await Bun.sleep(3 * broker.takeOverMs);
-        };
-        await log.subscribe({ group: "g", topics: [topic], handler });
-        await other.subscribe({ group: "g", topics: [topic], handler });
-        await log.publish([record(topic, "a")]);
-        await until(async () => deliveries > 0 && (await log.lag(topic, "g")) === 0, "the end", 60_000);
-        expect(deliveries).toBe(1);
-      } finally {
-        await other.close();
-      }
-    }, 90_000);
+    it(
+      "does not take a long handler for a dead one",
+      async (log, topic) => {
+        const other = await openEventLog(broker.driver);
+        try {
+          let deliveries = 0;
+          const handler = async () => {
+            deliveries++;
+            await Bun.sleep(3 * broker.takeOverMs);
+          };
+          await log.subscribe({ group: "g", topics: [topic], handler });
+          await other.subscribe({ group: "g", topics: [topic], handler });
+          await log.publish([record(topic, "a")]);
+          await until(async () => deliveries > 0 && (await log.lag(topic, "g")) === 0, "the end", 60_000);
+          expect(deliveries).toBe(1);
+        } finally {
+          await other.close();
+        }
+      },
+      90_000,
+    );
 
     it("names the limit when a record is too large, and publishes nothing of that call", async (log, topic) => {
       const good = record(topic, "a");
@@ -308,25 +319,29 @@ export function eventLogContract(name: string, startBroker: () => Promise<Contra
       expect(await log.last(topic)).toMatchObject({ topic, key: "key b", value: "b", attempt: 1 });
     });
 
-    it("comes through a broker that stops for three seconds", async (log, topic) => {
-      const seen = await collect(log, { group: "g", topics: [topic] });
-      const published: string[] = [];
-      const publish = async (value: string) => {
-        await log.publish([record(topic, value, value)]);
-        published.push(value);
-      };
-      for (let i = 0; i < 20; i++) await publish(`before ${i}`);
-      await broker.stop();
-      const stoppedAt = Date.now();
-      await expect(publish("while it is away")).rejects.toThrow();
-      expect(Date.now() - stoppedAt).toBeLessThan(15_000);
-      await Bun.sleep(Math.max(0, 3_000 - (Date.now() - stoppedAt)));
-      await broker.start();
-      for (let i = 0; i < 20; i++) await publish(`after ${i}`);
-      const values = () => new Set(seen.map(({ value }) => value));
-      await until(() => published.every((value) => values().has(value)), "all that was published", 20_000);
-      await until(async () => (await log.lag(topic, "g")) === 0, "no lag", 20_000);
-    }, 60_000);
+    it(
+      "comes through a broker that stops for three seconds",
+      async (log, topic) => {
+        const seen = await collect(log, { group: "g", topics: [topic] });
+        const published: string[] = [];
+        const publish = async (value: string) => {
+          await log.publish([record(topic, value, value)]);
+          published.push(value);
+        };
+        for (let i = 0; i < 20; i++) await publish(`before ${i}`);
+        await broker.stop();
+        const stoppedAt = Date.now();
+        await expect(publish("while it is away")).rejects.toThrow();
+        expect(Date.now() - stoppedAt).toBeLessThan(15_000);
+        await Bun.sleep(Math.max(0, 3_000 - (Date.now() - stoppedAt)));
+        await broker.start();
+        for (let i = 0; i < 20; i++) await publish(`after ${i}`);
+        const values = () => new Set(seen.map(({ value }) => value));
+        await until(() => published.every((value) => values().has(value)), "all that was published", 20_000);
+        await until(async () => (await log.lag(topic, "g")) === 0, "no lag", 20_000);
+      },
+      60_000,
+    );
   });
 }
 
@@ -335,7 +350,11 @@ function record(topic: string, value: string, key = "k"): EventRecord {
 }
 
 /** Subscribes with a handler that remembers what it got. */
-async function collect(log: EventLog, options: Omit<SubscribeOptions, "handler">, workMs = 0): Promise<ReceivedEvent[]> {
+async function collect(
+  log: EventLog,
+  options: Omit<SubscribeOptions, "handler">,
+  workMs = 0,
+): Promise<ReceivedEvent[]> {
   const seen: ReceivedEvent[] = [];
   const handler = async (event: ReceivedEvent) => {
     if (workMs > 0) await Bun.sleep(workMs);

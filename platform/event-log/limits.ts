@@ -25,7 +25,9 @@ export function checkRecords(records: readonly EventRecord[]): void {
     }
     const valueBytes = Buffer.byteLength(value);
     if (valueBytes > limits.valueBytes) {
-      throw new RangeError(`a record of ${topic} has a value of ${valueBytes} bytes; the limit is ${limits.valueBytes}`);
+      throw new RangeError(
+        `a record of ${topic} has a value of ${valueBytes} bytes; the limit is ${limits.valueBytes}`,
+      );
     }
     bytes += valueBytes + Buffer.byteLength(key);
   }
@@ -37,6 +39,8 @@ export function checkRecords(records: readonly EventRecord[]): void {
 /** The names that Kafka allows, less what a dead letter topic's suffix needs. @throws {RangeError} */
 export function checkTopic(topic: string): void {
   if (!/^[A-Za-z0-9._-]{1,240}$/.test(topic)) {
-    throw new RangeError(`topic ${JSON.stringify(topic.slice(0, 60))} must have 1 to 240 of the characters A-Z a-z 0-9 . _ -`);
+    throw new RangeError(
+      `topic ${JSON.stringify(topic.slice(0, 60))} must have 1 to 240 of the characters A-Z a-z 0-9 . _ -`,
+    );
   }
 }

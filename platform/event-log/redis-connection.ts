@@ -108,7 +108,11 @@ export function createRedisConnection(options: { url: string; log: Log; timeoutM
     async send(command, args, answerWithinMs = timeoutMs) {
       const client = await connection();
       try {
-        const answer: unknown = await within(client.send(command, [...args]), answerWithinMs, `Redis' answer to ${command}`);
+        const answer: unknown = await within(
+          client.send(command, [...args]),
+          answerWithinMs,
+          `Redis' answer to ${command}`,
+        );
         return answer;
       } catch (error) {
         if (error instanceof RedisUnavailable) client.close();

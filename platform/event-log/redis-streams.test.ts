@@ -57,7 +57,8 @@ describe("The Redis Streams driver", () => {
     const topic = `test.${crypto.randomUUID()}`;
     const redis = new RedisClient(server.url);
     const stream = redisKeys.stream(topic);
-    const send = (command: string, ...args: (string | number)[]): Promise<unknown> => redis.send(command, args.map(String));
+    const send = (command: string, ...args: (string | number)[]): Promise<unknown> =>
+      redis.send(command, args.map(String));
     return { eventLog, topic, stream, send, lines };
   }
 
@@ -76,7 +77,9 @@ describe("The Redis Streams driver", () => {
     const second = await collect(late.eventLog, topic);
     await until(() => second.length === kept);
     await until(async () => (await late.eventLog.lag(topic, "g")) === 0);
-    const losses = late.lines.filter(({ message }) => message === "records were trimmed away before the group read them");
+    const losses = late.lines.filter(
+      ({ message }) => message === "records were trimmed away before the group read them",
+    );
     expect(losses).toEqual([expect.objectContaining({ level: "error", topic, group: "g", trimmed: 1_000 - kept })]);
     expect(lines.filter(({ level }) => level === "error")).toEqual([]);
   });
@@ -137,7 +140,10 @@ describe("The Redis Streams driver", () => {
     const { eventLog, topic, stream, send } = await open();
     await eventLog.publish(records(topic, 2));
     await send("XGROUP", "CREATE", stream, "g", 0);
-    const reply = (await send("XREADGROUP", "GROUP", "g", "dead", "COUNT", 1, "STREAMS", stream, ">")) as Record<string, [string][]>;
+    const reply = (await send("XREADGROUP", "GROUP", "g", "dead", "COUNT", 1, "STREAMS", stream, ">")) as Record<
+      string,
+      [string][]
+    >;
     await send("XCLAIM", stream, "g", "dead", 0, reply[stream]?.[0]?.[0] ?? "", "RETRYCOUNT", 3);
     const seen = await collect(eventLog, topic, { retryDelaysMs: [10, 10] });
     await until(async () => (await eventLog.deadLetters(topic, 10)).length === 1);
@@ -224,7 +230,12 @@ describe("The Redis Streams driver", () => {
     expect(reasons.filter((reason) => reason.includes("1000 commands are waiting"))).toHaveLength(100);
     expect(reasons).not.toContain("published");
     await server.start();
-    await until(() => eventLog.publish(records(topic, 1)).then(() => true, () => false));
+    await until(() =>
+      eventLog.publish(records(topic, 1)).then(
+        () => true,
+        () => false,
+      ),
+    );
     await until(() => seen.length >= 1);
     expect(lines.map(({ level, message }) => `${level}: ${message}`)).toEqual([
       "warn: Redis is not reachable; trying until it is",

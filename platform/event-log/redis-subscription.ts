@@ -75,7 +75,7 @@ export async function joinGroup(context: SubscriptionContext, options: Subscribe
 
   async function read(): Promise<void> {
     let takeAt = 0;
-    for (let failures = 0; !leaving.signal.aborted; ) {
+    for (let failures = 0; !leaving.signal.aborted;) {
       try {
         if (Date.now() >= takeAt) takeAt = Date.now() + (await takeOver());
         const room = capacity - held.size;
@@ -97,7 +97,10 @@ export async function joinGroup(context: SubscriptionContext, options: Subscribe
 
   async function readNew(most: number, blockMs: number): Promise<void> {
     // Asked anew each time, because a connection that came back has another id.
-    void reads.send("CLIENT", ["ID"]).then((id) => (readerId = id), () => {});
+    void reads.send("CLIENT", ["ID"]).then(
+      (id) => (readerId = id),
+      () => {},
+    );
     const streams = [...topicOf.keys()];
     const args = ["GROUP", group, member, "COUNT", `${most}`, "BLOCK", `${Math.ceil(blockMs)}`, "STREAMS", ...streams];
     const reply = await reads.send("XREADGROUP", [...args, ...streams.map(() => ">")], blockMs + 5_000);
@@ -208,7 +211,12 @@ export async function joinGroup(context: SubscriptionContext, options: Subscribe
       const mine = [...held].filter(([, { event, state }]) => event.topic === topic && state !== "settling");
       if (mine.length === 0) continue;
       const ids = mine.map(([, { event }]) => event.id);
-      const kept = (await runScript(commands, touchScript, [redisKeys.stream(topic)], [group, member, ...ids])) as string[];
+      const kept = (await runScript(
+        commands,
+        touchScript,
+        [redisKeys.stream(topic)],
+        [group, member, ...ids],
+      )) as string[];
       const lost = mine.filter(([name, { event, state }]) => {
         return held.has(name) && state !== "settling" && !kept.includes(event.id);
       });
@@ -237,7 +245,7 @@ export async function joinGroup(context: SubscriptionContext, options: Subscribe
   async function leave(drainMs: number): Promise<void> {
     leaving.abort();
     // Ends a blocking read early; without it the read ends by itself after pollMs.
-    void commands.send("CLIENT", ["UNBLOCK", `${String(readerId)}`]).catch(() => {});
+    void commands.send("CLIENT", ["UNBLOCK", String(readerId)]).catch(() => {});
     const drained = (async () => {
       await reading;
       while (busy.size > 0) await settled.promise;

@@ -30,7 +30,7 @@ export interface Call {
 }
 
 /** The part of urllib's request options that ali-oss uses and that matters here. */
-export interface TransportRequest {
+interface TransportRequest {
   method: string;
   headers: Record<string, string>;
   content?: string | Buffer;
@@ -60,6 +60,8 @@ export function createTransport({ answerMs, stallMs }: TransportTimeouts): Trans
       headers: { ...request.headers, "accept-encoding": "identity" },
       body: stream ? watched(stream, moved) : (content ?? null),
       redirect: "manual",
+      // A stream cannot be sent again should a kept connection turn out to be closed.
+      keepalive: !stream,
       // An object that is stored compressed stays so.
       decompress: false,
       signal: watch.signal,
