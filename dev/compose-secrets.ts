@@ -22,8 +22,8 @@ export async function makeComposeSecrets(dir: string): Promise<string[]> {
     if (missing.length === 0) return [];
     if (missing.length === kind.length) return kind;
     throw new Error(
-      `${dir}: ${missing.join(", ")} missing, while other files of the same kind are there. Put back what is missing. Or remove ` +
-        `${kind.map(([name]) => name).join(", ")}, and with \`docker compose down --volumes\` all data that they protect.`,
+      `${dir}: ${missing.join(", ")} missing, while other files of the same kind are there. Put back what is missing, or remove ` +
+        `${kind.map(([name]) => name).join(", ")} to have them made anew (new secrets of MySQL need a new volume).`,
     );
   });
   for (const [name, content] of files) await writeFile(join(dir, name), `${content}\n`, { mode: 0o444, flag: "wx" });

@@ -2,12 +2,11 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, relative } from "node:path";
+import { join } from "node:path";
 
 import { readWorkerEnv } from "@flick/media-worker/env.ts";
 import { readOriginEnv } from "@flick/origin-services/env.ts";
 import { readCdcEnv } from "@flick/platform/cdc/env.ts";
-import * as v from "valibot";
 
 import { mountOf, parseComposeFile, type ComposeService } from "./compose-file.ts";
 import { makeComposeSecrets } from "./compose-secrets.ts";
@@ -151,25 +150,6 @@ describe("images and files", () => {
     }
   });
 
-  test.each([...new Set(ours.map(([, { build }]) => build?.dockerfile ?? ""))])(
-    "%s takes the Bun of package.json, and what its program is made of",
-    async (path) => {
-      const dockerfile = await readFile(join(root, path), "utf8");
-      const rootPackage = await readPackage(".");
-      const bases = new Set([...dockerfile.matchAll(/^FROM (\S+)/gm)].map(([, base]) => base));
-      expect([...bases]).toEqual([`oven/bun:${rootPackage.devDependencies["bun"]}-slim`]);
-      // The lockfile cannot be used frozen when a workspace is missing.
-      for (const workspace of rootPackage.workspaces)
-        expect(dockerfile).toContain(`COPY ${workspace}/package.json ${workspace}/\n`);
-      for (const [, { build, command }] of ours) {
-        if (build?.dockerfile !== path) continue;
-        const run = command?.join(" ") ?? dockerfile.replaceAll('", "', " ");
-        const program = /\bbun ([\w/-]+\.ts)\b/.exec(run)?.[1] ?? "no program";
-        for (const workspace of workspacesOf(program)) expect(dockerfile).toContain(`COPY ${workspace} ${workspace}\n`);
-      }
-    },
-  );
-
   test("every volume and config that is used is declared, and the other way round", async () => {
     const volumes = services.flatMap(([, service]) => service.volumes.map((volume) => volume.replace(/:.*/, "")));
     expect([...new Set(volumes)].toSorted()).toEqual(Object.keys(compose.volumes).toSorted());
@@ -177,6 +157,13 @@ describe("images and files", () => {
     expect(configs.toSorted()).toEqual(Object.keys(compose.configs).toSorted());
     for (const { file } of Object.values(compose.configs)) expect(await Bun.file(join(root, file)).exists()).toBe(true);
   });
+});
+
+test("the file for Alibaba Cloud OSS replaces every setting of the object store but its keys", async () => {
+  const overlay = await readFile(join(root, "ops/compose/alibaba-oss.yml"), "utf8");
+  const replaced = [...overlay.matchAll(/^ +(OSS_\w+): \$\{\1:\?/gm)].map(([, name = ""]) => name);
+  const settings = Object.keys(environmentOf("media-worker")).filter((name) => /^OSS_(?!ACCESS_KEY)/.test(name));
+  expect(replaced.toSorted()).toEqual(settings.toSorted());
 });
 
 describe("containers", () => {
@@ -207,28 +194,6 @@ function serviceNamed(name: string): ComposeService {
 
 function environmentOf(name: string): Record<string, string> {
   return serviceNamed(name).environment;
-}
-
-const Package = v.object({
-  workspaces: v.optional(v.array(v.string()), []),
-  devDependencies: v.optional(v.record(v.string(), v.string()), {}),
-});
-
-async function readPackage(workspace: string): Promise<v.InferOutput<typeof Package>> {
-  return v.parse(Package, JSON.parse(await readFile(join(root, workspace, "package.json"), "utf8")));
-}
-
-/** Workspaces out of which a program imports files. */
-function workspacesOf(program: string): Set<string> {
-  const files = new Set<string>([join(root, program)]);
-  const transpiler = new Bun.Transpiler({ loader: "ts" });
-  for (const file of files) {
-    for (const { path } of transpiler.scanImports(readFileSync(file))) {
-      if (path.startsWith("@flick/")) files.add(join(root, path.replace("@flick/", "")));
-      else if (path.startsWith(".")) files.add(join(file, "..", path));
-    }
-  }
-  return new Set([...files].map((file) => relative(root, file).replace(/\/.*/, "")));
 }
 
 /** The environment with the paths that the secrets have on this machine. */
@@ -266,7 +231,7 @@ function addressesOf(service: ComposeService): { host: string; port: string }[] 
     command.join(" "),
     healthcheck?.test?.join(" ") ?? "",
   ];
-  const address = /(?:\/\/(?:[^@\s/]*@)?([a-z][a-z0-9.-]*)|(127\.0\.0\.1))(?::| --port=| -p | )(\d+)/g;
+  const address = /(?:\/\/(?:[^@\s/]*@)?([a-z][a-z0-9.-]*)|(127\.0\.0\.1))(?::|\/| --port=| -p )(\d+)/g;
   return texts.flatMap((text) =>
     [...text.matchAll(address)].map(([, name, loopback, port]) => ({ host: name ?? loopback ?? "", port: port ?? "" })),
   );

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { openDataDir, removeDataDir } from "./data-dir.ts";
-import { isRunning } from "./leftovers.ts";
+import { isRunning } from "./processes.ts";
 
 const scratch = await mkdtemp(join(tmpdir(), "flick-data-dir-"));
 afterAll(() => rm(scratch, { recursive: true }));

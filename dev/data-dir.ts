@@ -2,14 +2,14 @@ import { Database } from "bun:sqlite";
 import { mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { endLeftovers, recordProcesses, type Recorded } from "./leftovers.ts";
+import { endLeftovers, recordProcesses, type RecordedProcess } from "./leftovers.ts";
 import { Refusal } from "./refusal.ts";
 
 /** The folder with the state of one local stack, held by this process alone until it is closed. */
 export interface DataDir {
   path: string;
   /** Processes of an earlier run that had outlived it and were ended when this folder was opened. */
-  ended: Recorded[];
+  ended: RecordedProcess[];
   /** The path of something inside. */
   file(...names: string[]): string;
   /** Notes which processes work in this folder, for the next run to end if this one is killed. */

@@ -2,6 +2,7 @@ import { relative } from "node:path";
 
 import { readDevEnv, type DevEnv } from "./env.ts";
 import { standardOutput, type Output } from "./output.ts";
+import { onNpxGone } from "./processes.ts";
 import { provision, type Need } from "./provision.ts";
 import { explain } from "./refusal.ts";
 import { beginStack, type Stack } from "./stack.ts";
@@ -45,6 +46,7 @@ function onInterrupt({ first, second }: { first: () => void; second: () => void 
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => (++times === 1 ? first() : second()));
   }
+  onNpxGone(first);
 }
 
 function readyText({ dataDir }: DevEnv, { urls, secretsFile }: Stack): string {

@@ -112,11 +112,14 @@ export function workerSpec(settings: ProgramSettings): ProgramSpec {
       ...ossEnv(settings.oss),
       SERVICE_TOKEN_SECRET: settings.serviceTokenSecret,
       WORK_DIR: settings.workDir,
+      MAX_INPUT_BYTES: String(settings.maxUploadBytes),
+      // A job that is not done by then is given back, before our patience ends.
+      DRAIN_MS: "1500",
       HEALTH_PORT: String(ports.worker),
       LOG_LEVEL: settings.logLevel,
     },
     probe: () => httpAnswers(`http://${host}:${ports.worker}/healthz`),
-    stopWithinMs: 2000,
+    stopWithinMs: 2500,
   };
 }
 

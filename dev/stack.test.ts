@@ -1,16 +1,18 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { readdirSync, readFileSync } from "node:fs";
-import { mkdtemp, rm } from "node:fs/promises";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { portVariables, type StackPorts } from "./env.ts";
-import { isRunning } from "./leftovers.ts";
+import { isRunning } from "./processes.ts";
 import { freePorts } from "./ports.ts";
+import { startMariadb, startRedis } from "./testing.ts";
 
 /** Descendants are read from /proc. */
 const onLinux = describe.skipIf(process.platform !== "linux");
 const startLimitMs = 30_000;
+const mainCommand = [process.execPath, "--no-env-file", join(import.meta.dir, "main.ts")];
 
 let dataDir = "";
 let ports: StackPorts;
@@ -35,12 +37,12 @@ interface Orchestrator {
 }
 
 /** `bun dev` in a process of its own. */
-function bunDev(env: Record<string, string> = {}): Orchestrator {
+function bunDev(env: Record<string, string> = {}, command = mainCommand): Orchestrator {
   const portEnv = Object.entries(portVariables).map(([name, variable]) => [
     variable,
     String(ports[name as keyof StackPorts]),
   ]);
-  const child = Bun.spawn([process.execPath, "--no-env-file", join(import.meta.dir, "main.ts")], {
+  const child = Bun.spawn(command, {
     env: {
       PATH: process.env.PATH ?? "",
       HOME: process.env.HOME ?? "",
@@ -72,11 +74,16 @@ function bunDev(env: Record<string, string> = {}): Orchestrator {
   return orchestrator;
 }
 
-/** Every process below this one, by name of its program where it is one of the stack's. */
+/** Every process below this one. */
 function descendants(pid: number): number[] {
+  const found = [pid];
+  for (const parent of found) found.push(...(childrenByParent().get(parent) ?? []));
+  return found.slice(1);
+}
+
+function childrenByParent(): Map<number, number[]> {
   const children = new Map<number, number[]>();
-  for (const entry of readdirSync("/proc")) {
-    if (!/^\d+$/.test(entry)) continue;
+  for (const entry of readdirSync("/proc").filter((name) => /^\d+$/.test(name))) {
     try {
       const stat = readFileSync(`/proc/${entry}/stat`, "utf8");
       const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
@@ -85,13 +92,17 @@ function descendants(pid: number): number[] {
       // It has ended meanwhile.
     }
   }
-  const below = (parent: number): number[] => (children.get(parent) ?? []).flatMap((child) => [child, ...below(child)]);
-  return below(pid);
+  return children;
 }
 
-function recordedPids(): Record<string, number> {
-  const records = JSON.parse(readFileSync(join(dataDir, "processes.json"), "utf8")) as { name: string; pid: number }[];
-  return Object.fromEntries(records.map(({ name, pid }) => [name, pid]));
+function recorded(): { name: string; pid: number }[] {
+  return JSON.parse(readFileSync(join(dataDir, "processes.json"), "utf8")) as { name: string; pid: number }[];
+}
+
+function pidOf(name: string): number {
+  const process = recorded().find((each) => each.name === name);
+  if (!process) throw new Error(`${name} does not run`);
+  return process.pid;
 }
 
 async function gone(pids: number[], withinMs: number): Promise<void> {
@@ -120,16 +131,11 @@ onLinux("bun dev", () => {
     expect(performance.now() - start).toBeLessThan(20_000);
     expect(stack.printed()).toContain(`http://127.0.0.1:${ports.gateway}/douyin/feed/`);
     expect(await feedStatus()).toBe(0);
-    expect(Object.keys(recordedPids()).toSorted()).toEqual([
-      "cdc",
-      "gateway",
-      "mariadb",
-      "origin",
-      "oss",
-      "redis",
-      "upstash",
-      "worker",
-    ]);
+    expect(
+      recorded()
+        .map(({ name }) => name)
+        .toSorted(),
+    ).toEqual(["cdc", "gateway", "mariadb", "origin", "oss", "redis", "upstash", "worker"]);
   }, 60_000);
 
   test("shows none of its secrets, neither on the terminal nor in a command line", () => {
@@ -161,12 +167,12 @@ onLinux("bun dev", () => {
   test.each(["gateway", "worker", "origin", "cdc", "upstash", "oss", "redis", "mariadb"])(
     "%s is started again after it was killed",
     async (name) => {
-      const pid = recordedPids()[name] ?? 0;
+      const pid = pidOf(name);
       process.kill(pid, "SIGKILL");
       await stack.says(`${name} ended with SIGKILL; starting it again`);
       await stack.says(`${name} runs again`, 20_000);
       expect(isRunning(pid)).toBe(false);
-      expect(recordedPids()[name]).not.toBe(pid);
+      expect(pidOf(name)).not.toBe(pid);
     },
     40_000,
   );
@@ -209,6 +215,20 @@ onLinux("bun dev", () => {
     await gone(pids, 5000);
   }, 60_000);
 
+  test("stops when the npx that started it is killed, which hands no signal on", async () => {
+    const npx = join(dataDir, "..", "npx");
+    await writeFile(
+      npx,
+      `await Bun.spawn(${JSON.stringify(mainCommand)}, { stdio: ["ignore", "inherit", "inherit"] }).exited;`,
+    );
+    stack = bunDev({}, [process.execPath, npx]);
+    await stack.says("Ctrl-C stops everything.", startLimitMs);
+    const pids = descendants(stack.process.pid);
+    stack.process.kill("SIGKILL");
+    await gone(pids, 12_000);
+    await stack.says("everything has stopped");
+  }, 60_000);
+
   test("can be interrupted while it starts, and leaves no process", async () => {
     stack = bunDev();
     await stack.says("is up");
@@ -216,5 +236,48 @@ onLinux("bun dev", () => {
     stack.process.kill("SIGINT");
     expect(await stack.process.exited).toBe(0);
     await gone(pids, 1000);
+  }, 60_000);
+
+  test("gives up with 1 when a program keeps dying, and stops the others", async () => {
+    stack = bunDev();
+    await stack.says("Ctrl-C stops everything.", startLimitMs);
+    const pids = descendants(stack.process.pid);
+    for (let death = 1; death <= 5; death++) {
+      process.kill(pidOf("cdc"), "SIGKILL");
+      if (death < 5) await stack.says(new RegExp(`(cdc runs again[^]*){${death}}`));
+    }
+    expect(await stack.process.exited).toBe(1);
+    expect(stack.printed()).toContain("cdc ended with SIGKILL: 5 deaths within a minute, so it is given up.");
+    await gone(pids, 1000);
+  }, 60_000);
+
+  test("uses the servers that the environment names, and starts none in their place", async () => {
+    const scratch = join(dataDir, "..");
+    const [mariadb, redis] = await Promise.all([
+      startMariadb({ dir: join(scratch, "their-mysql") }),
+      startRedis({ dir: join(scratch, "their-redis") }),
+    ]);
+    stack = bunDev({ FLICK_DATA_DIR: join(scratch, "external"), MYSQL_URL: mariadb.url, REDIS_URL: redis.url });
+    await stack.says("Ctrl-C stops everything.", startLimitMs);
+    expect(await feedStatus()).toBe(0);
+    expect(stack.printed()).not.toMatch(/(mariadb|redis) is up/);
+    expect(stack.printed()).toContain(`MySQL    ${mariadb.url.replace(/:[^:]*@/, "@")}`);
+    stack.process.kill("SIGINT");
+    expect(await stack.process.exited).toBe(0);
+    await Promise.all([mariadb.stop(), redis.stop()]);
+  }, 60_000);
+
+  test("forgets everything on dev:reset, which refuses while a copy runs", async () => {
+    stack = bunDev();
+    await stack.says("Ctrl-C stops everything.", startLimitMs);
+    const reset = () =>
+      Bun.spawnSync([process.execPath, join(import.meta.dir, "reset.ts")], { env: { FLICK_DATA_DIR: dataDir } });
+    const refused = reset();
+    expect(refused.exitCode).toBe(1);
+    expect(refused.stdout.toString()).toContain("Another copy is running");
+    stack.process.kill("SIGINT");
+    expect(await stack.process.exited).toBe(0);
+    expect(reset().exitCode).toBe(0);
+    expect(existsSync(dataDir)).toBe(false);
   }, 60_000);
 });

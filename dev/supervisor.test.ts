@@ -3,7 +3,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { isRunning } from "./leftovers.ts";
+import { isRunning } from "./processes.ts";
 import { createOutput } from "./output.ts";
 import type { ProgramSpec } from "./program.ts";
 import { createSupervisor, type Supervisor } from "./supervisor.ts";
@@ -29,6 +29,13 @@ function shell(name: string, script: string, more: Partial<ProgramSpec> = {}): P
   return { name, command: ["sh", "-c", script], ...more };
 }
 
+/** Of the only program that runs. */
+function pidOf(supervisor: Supervisor): number {
+  const [only] = supervisor.running();
+  if (!only) throw new Error("nothing runs");
+  return only.pid;
+}
+
 async function until(condition: () => boolean | Promise<boolean>, what: string): Promise<void> {
   const deadline = performance.now() + 5000;
   while (!(await condition())) {
@@ -41,12 +48,10 @@ test("a program that is killed is started again, and that is said", async () => 
   const { supervisor, printed } = setUp();
   await supervisor.start(shell("sleeper", "echo started; exec sleep 60"));
   await until(() => printed().includes("│ started"), "its first line");
-  const [before] = supervisor.running();
-  process.kill(before?.pid ?? 0, "SIGKILL");
+  const before = pidOf(supervisor);
+  process.kill(before, "SIGKILL");
   await until(() => printed().includes("sleeper runs again"), "it runs again");
-  const [after] = supervisor.running();
-  expect(after?.name).toBe("sleeper");
-  expect(after?.pid).not.toBe(before?.pid);
+  expect(pidOf(supervisor)).not.toBe(before);
   expect(printed()).toContain("sleeper ended with SIGKILL; starting it again in 0.01 s");
   await until(() => printed().match(/sleeper {2}│ started/g)?.length === 2, "both wrote a line");
 });
@@ -94,7 +99,7 @@ test("lines that are hidden show up when the program dies", async () => {
   await supervisor.start(shell("server", "echo note; echo other; exec sleep 60", { hides: (line) => line === "note" }));
   await until(() => printed().includes("other"), "its output");
   expect(printed()).not.toContain("note");
-  process.kill(supervisor.running()[0]?.pid ?? 0, "SIGKILL");
+  process.kill(pidOf(supervisor), "SIGKILL");
   await until(() => printed().includes("server   │ note"), "the hidden line");
 });
 
@@ -117,7 +122,7 @@ test("a program that does not listen to SIGTERM is killed when its time is over"
     shell("stubborn", "trap '' TERM; echo up; while :; do sleep 0.02; done", { stopWithinMs: 100 }),
   );
   await until(() => printed().includes("up"), "it is up");
-  const pid = supervisor.running()[0]?.pid ?? 0;
+  const pid = pidOf(supervisor);
   const start = performance.now();
   await supervisor.stop();
   expect(performance.now() - start).toBeWithin(90, 1000);
@@ -143,14 +148,14 @@ test("a process that a program leaves behind dies with it", async () => {
   await until(() => /child \d+/.test(printed()), "the child's number");
   const child = Number(/child (\d+)/.exec(printed())?.[1]);
   expect(isRunning(child)).toBe(true);
-  process.kill(supervisor.running()[0]?.pid ?? 0, "SIGKILL");
+  process.kill(pidOf(supervisor), "SIGKILL");
   await until(() => !isRunning(child), "the child is gone");
 });
 
 test("a program that waits to be started again is not started after a stop", async () => {
   const { supervisor, printed } = setUp({ backOffMs: [100] });
   await supervisor.start(shell("sleeper", "exec sleep 60"));
-  process.kill(supervisor.running()[0]?.pid ?? 0, "SIGKILL");
+  process.kill(pidOf(supervisor), "SIGKILL");
   await until(() => printed().includes("starting it again"), "its death was seen");
   await supervisor.stop();
   await Bun.sleep(150);

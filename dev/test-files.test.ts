@@ -68,7 +68,7 @@ test("after an interruption nothing more is started", async () => {
 test("files run side by side, but what they print is not mixed", async () => {
   await run(["first.test.ts", "second.test.ts"], { jobs: 2 });
   const speakers = printed.match(/^(first|second)(?= says)/gm);
-  expect(speakers).toEqual([...Array<string>(5).fill("first"), ...Array<string>(5).fill("second")]);
+  expect(speakers?.map(String)).toEqual([...Array<string>(5).fill("first"), ...Array<string>(5).fill("second")]);
 });
 
 test("a file gets the environment of the run", async () => {

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { checkReport } from "./check.ts";
 import { runChecks } from "./checks.ts";
 import { standardOutput } from "./output.ts";
+import { onNpxGone } from "./processes.ts";
 import { provision } from "./provision.ts";
 import { explain } from "./refusal.ts";
 import { addUp, runTestFiles, type FileResult, type TestCounts } from "./test-files.ts";
@@ -81,6 +82,7 @@ function onInterrupt(): AbortSignal {
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => (controller.signal.aborted ? process.exit(130) : controller.abort()));
   }
+  onNpxGone(() => controller.abort());
   return controller.signal;
 }
 

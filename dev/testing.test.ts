@@ -3,7 +3,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { isRunning } from "./leftovers.ts";
+import { isRunning } from "./processes.ts";
 import { startMariadb, startRedis, testServers, testServersEnv } from "./testing.ts";
 
 const scratch = await mkdtemp(join(tmpdir(), "flick-testing-"));

@@ -24,12 +24,13 @@ async function realClip(): Promise<string> {
 
 /** Downloads by ranges of 64 KiB, as players do. */
 async function downloadByRanges(url: string): Promise<Uint8Array> {
+  const size = Number((await fetch(url, { method: "HEAD" })).headers.get("content-length"));
   const chunks: Uint8Array[] = [];
-  let size = Infinity;
   for (let start = 0; start < size; start += 65_536) {
-    const response = await fetch(url, { headers: { range: `bytes=${start}-${start + 65_535}` } });
+    const end = Math.min(start + 65_536, size) - 1;
+    const response = await fetch(url, { headers: { range: `bytes=${start}-${end}` } });
     expect(response.status).toBe(206);
-    size = Number(response.headers.get("content-range")?.split("/")[1]);
+    expect(response.headers.get("content-range")).toBe(`bytes ${start}-${end}/${size}`);
     chunks.push(new Uint8Array(await response.arrayBuffer()));
   }
   return Buffer.concat(chunks);

@@ -18,22 +18,45 @@ test("joins the chunks of a body", async () => {
   expect(new TextDecoder().decode(await readBody(request, limits))).toBe("onetwo");
 });
 
-test("stops reading a body without a declared length at the limit", async () => {
+test("reads a body a little over the limit to its end before it refuses it", async () => {
+  let left = 10;
+  const request = streamed((controller) => {
+    if (left-- === 0) controller.close();
+    else controller.enqueue(new Uint8Array(101));
+  });
+  await expect(readBody(request, limits)).rejects.toThrow("at most 1000 bytes");
+  expect(left).toBe(-1);
+});
+
+test("stops reading a body without a declared length far over the limit", async () => {
   let pulled = 0;
   const { promise: canceled, resolve } = Promise.withResolvers<void>();
   const request = streamed((controller) => {
-    pulled += 300;
-    controller.enqueue(new Uint8Array(300));
+    pulled += 300_000;
+    controller.enqueue(new Uint8Array(300_000));
   }, resolve);
   await expect(readBody(request, limits)).rejects.toThrow("at most 1000 bytes");
   await canceled;
-  expect(pulled).toBeLessThan(3000);
+  expect(pulled).toBeLessThan(3_000_000);
 });
 
-test("refuses a body by its declared length without reading it", async () => {
-  const request = new Request("http://gateway/", { method: "POST", body: "x", headers: { "content-length": "1001" } });
+function declared(length: number): Request {
+  const body = new ReadableStream<Uint8Array>();
+  return new Request("http://gateway/", { method: "POST", body, headers: { "content-length": String(length) } });
+}
+
+test("refuses a body that declares itself far over the limit without reading it", async () => {
+  const request = declared(2 * 1024 * 1024 + 1);
+  const started = performance.now();
   await expect(readBody(request, limits)).rejects.toThrow("at most 1000 bytes");
-  expect(request.bodyUsed).toBe(false);
+  expect(performance.now() - started).toBeLessThan(100);
+  expect(request.body?.locked).toBe(false);
+});
+
+test("does not wait long for a body that it refuses anyway", async () => {
+  const started = performance.now();
+  await expect(readBody(declared(1001), { ...limits, timeoutMs: 60_000 })).rejects.toThrow("at most 1000 bytes");
+  expect(performance.now() - started).toBeLessThan(2000);
 });
 
 test("gives up a body that does not arrive in time", async () => {

@@ -47,7 +47,7 @@ export interface Fixture {
   gateway: Gateway;
   /** What the gateway has logged so far, parsed. */
   log: Record<string, unknown>[];
-  /** Calls the gateway; `path` comes after `/douyin`. */
+  /** Calls the gateway over a connection of its own; `path` comes after `/douyin`. */
   call(path: string, init?: RequestInit): Promise<Answer>;
   stop(): Promise<void>;
 }
@@ -71,7 +71,7 @@ export async function startFixture(vars: Record<string, string> = {}): Promise<F
     gateway,
     log,
     async call(path, init) {
-      const response = await fetch(`${gateway.url}/douyin${path}`, { redirect: "manual", ...init });
+      const response = await fetch(`${gateway.url}/douyin${path}`, { redirect: "manual", keepalive: false, ...init });
       const json: Record<string, unknown> = JSON.parse(await response.text());
       return { status: response.status, headers: response.headers, json };
     },

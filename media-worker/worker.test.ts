@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readlinkSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -19,6 +19,9 @@ import { makeClip, startJobService, testServiceSecret, until, type TestJobServic
 const never = "600000";
 /** A clip that is done in less than a second, and one that takes several. */
 const clips = { short: "", slow: "" };
+
+// Real transcodes, on a machine that does other things too.
+setDefaultTimeout(40_000);
 
 let dir: string;
 let servers: TestServers;

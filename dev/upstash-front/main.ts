@@ -2,7 +2,7 @@ import { EnvError } from "@flick/platform/env.ts";
 import { createLog } from "@flick/platform/log.ts";
 
 import { readUpstashFrontEnv } from "./env.ts";
-import { createUpstashFront } from "./front.ts";
+import { createUpstashFront } from "./upstash-front.ts";
 
 const log = createLog({ program: "upstash-front" });
 

@@ -7,7 +7,7 @@ import { callFrom } from "../origin.ts";
 import { idParam, readParams, requiredParam, type Params } from "../params.ts";
 
 /** Passwords are hashed one after another where they queue up, so these calls may take longer than a read. */
-const hashingTimeoutMs = 10_000;
+const hashingTimeoutMs = 20_000;
 
 /** Accounts and profiles. */
 export function userRoutes({ origin }: AppDeps): Hono<GatewayEnv> {

@@ -10,7 +10,7 @@ import { and, asc, eq, inArray, lte, sql } from "drizzle-orm";
 
 import type { Context } from "../context.ts";
 
-const leaseMs = 60_000;
+const leaseMs = 20_000;
 /** Waits before the next attempt; the last one repeats. */
 const retryDelaysMs = [5_000, 30_000, 300_000];
 /** Attempts that ended with a fault or with the death of their worker. */

@@ -168,6 +168,7 @@ export function readBinlog(options: BinlogOptions): BinlogReader {
 
   function beginFile(begun: number): void {
     fileBegun = begun;
+    keyColumnsOf.clear();
     if (from && zongji.options.filename === from.file && begun !== from.fileBegun) {
       throw new PositionGone(`${from.file} is not the file of this name that was read before`);
     }
@@ -177,7 +178,7 @@ export function readBinlog(options: BinlogOptions): BinlogReader {
   }
 
   function query(sql: string): void {
-    if (sql === "BEGIN" || sql.startsWith("SAVEPOINT") || sql.startsWith("XA ")) return;
+    if (/^(BEGIN$|SAVEPOINT |ROLLBACK TO |XA )/.test(sql)) return;
     if (sql === "ROLLBACK") options.onRollback();
     else if (sql !== "COMMIT") options.onSchemaChange();
     commit();

@@ -58,6 +58,24 @@ describe("the tailer's position", () => {
     );
   });
 
+  test("waits for the last change before it when a finished transaction needs several calls", async () => {
+    await t.db.query("CREATE TABLE t (id int PRIMARY KEY)");
+    await t.db.query("INSERT INTO t SELECT seq FROM seq_1_to_1500");
+    const calls: EventRecord[][] = [];
+    tail(t, spyOn(t.eventLog, calls));
+    await changesOf(t, "t", 1_500);
+    await until(t, () => calls.at(-1)?.at(-1)?.topic === offsetsTopic);
+    const before = calls.length;
+    // Each of these changes is published as two.
+    await t.db.query("UPDATE t SET id = id + 10000");
+    await changesOf(t, "t", 4_500);
+    await until(t, () => calls.at(-1)?.at(-1)?.topic === offsetsTopic);
+    const pieces = calls.slice(before);
+    expect(pieces.length).toBeGreaterThan(1);
+    const positions = pieces.map((call) => call.filter(({ topic }) => topic === offsetsTopic).length);
+    expect(positions).toEqual([...Array<number>(pieces.length - 1).fill(0), 1]);
+  });
+
   test("lets the next start go on exactly behind what was published", async () => {
     await t.db.query("CREATE TABLE t (id int PRIMARY KEY)");
     const first = tail(t);

@@ -1,0 +1,59 @@
+import { expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import { join, relative } from "node:path";
+
+import * as v from "valibot";
+
+import { parseComposeFile } from "./compose-file.ts";
+
+const root = join(import.meta.dir, "..");
+const { services } = parseComposeFile(await readFile(join(root, "docker-compose.yml"), "utf8"));
+const builds = Object.values(services).flatMap(({ build, command }) =>
+  build ? [{ file: build.dockerfile, command }] : [],
+);
+const { workspaces, devDependencies } = v.parse(
+  v.object({ workspaces: v.array(v.string()), devDependencies: v.object({ bun: v.string() }) }),
+  JSON.parse(await readFile(join(root, "package.json"), "utf8")),
+);
+
+const files = [...new Set(builds.map(({ file }) => file))];
+
+test.each(files)(
+  "%s is built on the Bun that package.json names, with every workspace that the lockfile knows",
+  (file) => {
+    const text = readFileSync(join(root, file), "utf8");
+    const bases = new Set([...text.matchAll(/^FROM (\S+)/gm)].map(([, base]) => base));
+    expect([...bases]).toEqual([`oven/bun:${devDependencies.bun}-slim`]);
+    for (const workspace of workspaces) expect(text).toContain(`COPY ${workspace}/package.json ${workspace}/\n`);
+  },
+);
+
+test.each(files)("%s holds every workspace out of which its programs import", (file) => {
+  const text = readFileSync(join(root, file), "utf8");
+  for (const { command } of builds.filter((build) => build.file === file)) {
+    const run = command?.join(" ") ?? text.replaceAll('", "', " ");
+    const program = /\bbun ([\w/-]+\.ts)\b/.exec(run)?.[1] ?? "no program";
+    for (const workspace of workspacesOf(program)) expect(text).toContain(`COPY ${workspace} ${workspace}\n`);
+  }
+});
+
+test("the gateway's image holds the Worker, which is bundled when it starts", () => {
+  const text = readFileSync(join(root, "dev/Dockerfile"), "utf8");
+  for (const workspace of workspacesOf("edge-gateway/worker.ts"))
+    expect(text).toContain(`COPY ${workspace} ${workspace}\n`);
+  expect(text).toContain("COPY wrangler.toml ");
+});
+
+/** The workspaces of all files that a program imports. */
+function workspacesOf(program: string): Set<string> {
+  const found = new Set([join(root, program)]);
+  const transpiler = new Bun.Transpiler({ loader: "ts" });
+  for (const file of found) {
+    for (const { path } of transpiler.scanImports(readFileSync(file))) {
+      if (path.startsWith("@flick/")) found.add(join(root, path.replace("@flick/", "")));
+      else if (path.startsWith(".")) found.add(join(file, "..", path));
+    }
+  }
+  return new Set([...found].map((file) => relative(root, file).replace(/\/.*/, "")));
+}
