@@ -5,7 +5,7 @@
  *
  * Prints how many MiB each grew by at its peak.
  */
-import { publishLarge } from "@flick/e2e/large-upload.ts";
+import { memoryOf, publishLarge } from "@flick/e2e/large-upload.ts";
 import { runStack } from "@flick/e2e/running-stack.ts";
 
 const bytes = Number(process.argv[2] ?? 1024 ** 3 - 1024);
@@ -13,6 +13,9 @@ const flick = await runStack();
 try {
   const { token } = await flick.signUp();
   const watched = { gateway: flick.pidOf("gateway"), origin: flick.pidOf("origin"), oss: flick.pidOf("oss") };
+  for (const [name, pid] of Object.entries(watched)) {
+    process.stdout.write(`${name} before: ${Math.round(await memoryOf(pid))} MiB\n`);
+  }
   for (let round = 1; round <= 3; round++) {
     const began = performance.now();
     const grown = await publishLarge({ url: flick.url, token, bytes }, watched);

@@ -18,7 +18,7 @@ export interface CheckResult {
 const root = join(import.meta.dir, "..");
 const limitMs = 120_000;
 
-export const checks: readonly Check[] = [
+const checks: readonly Check[] = [
   { name: "tsc", run: () => tool("tsc", ["-p", "tsconfig.json"]) },
   { name: "tsc edge-gateway", run: () => tool("tsc", ["-p", "edge-gateway/tsconfig.json"]) },
   { name: "tsc edge-gateway tests", run: () => tool("tsc", ["-p", "edge-gateway/tsconfig.test.json"]) },

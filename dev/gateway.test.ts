@@ -1,10 +1,12 @@
-import { afterAll, afterEach, expect, test } from "bun:test";
+import { afterAll, afterEach, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { startGateway } from "./gateway.ts";
+
+setDefaultTimeout(30_000);
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 /** Temporary files of what is killed here. */
@@ -190,7 +192,7 @@ test("keeps nothing of an upload in memory", async () => {
   expect(await response.json()).toMatchObject({ status_code: 0, video_id: 1 });
   expect(received).toBe(size);
   expect(peak - idle).toBeLessThan(64);
-}, 30_000);
+});
 
 test("is what `wrangler deploy` would upload, without a local address in production", async () => {
   const wrangler = fileURLToPath(new URL("../node_modules/.bin/wrangler", import.meta.url));
@@ -203,4 +205,4 @@ test("is what `wrangler deploy` would upload, without a local address in product
   expect(output).toContain("MAX_UPLOAD_BYTES");
   expect(output).not.toContain("127.0.0.1");
   expect(await Bun.file(`${scratch}/worker.js`).exists()).toBe(true);
-}, 30_000);
+});

@@ -57,7 +57,7 @@ function largeForm(bytes: number): ReadableStream {
 }
 
 /** MiB of memory that a process and its descendants have resident (Linux). */
-async function memoryOf(pid: number): Promise<number> {
+export async function memoryOf(pid: number): Promise<number> {
   const parents = new Map<number, number>();
   for (const entry of await readdir("/proc")) {
     if (!/^\d+$/.test(entry)) continue;

@@ -12,9 +12,10 @@ export function checkAvailable(command: Command): void {
   const name = text(command[0] ?? "").toUpperCase();
   if (!available.has(name)) throw unavailable(name);
   if ((name === "XREAD" || name === "XREADGROUP") && blocks(command)) throw unavailable(`${name} BLOCK`);
-  if (name !== "SCRIPT") return;
+  const subcommands = availableSubcommands[name];
+  if (!subcommands) return;
   const subcommand = text(command[1] ?? "").toUpperCase();
-  if (!scriptSubcommands.has(subcommand)) throw unavailable(`SCRIPT ${subcommand}`);
+  if (!subcommands.includes(subcommand)) throw unavailable(`${name} ${subcommand}`);
 }
 
 function unavailable(name: string): RequestError {
@@ -36,7 +37,11 @@ function blocks(command: Command): boolean {
   return false;
 }
 
-const scriptSubcommands = new Set(["EXISTS", "FLUSH", "LOAD"]);
+/** The others would kill what somebody else runs, or debug. */
+const availableSubcommands: Record<string, readonly string[] | undefined> = {
+  SCRIPT: ["EXISTS", "FLUSH", "LOAD"],
+  FUNCTION: ["DELETE", "FLUSH", "LIST", "LOAD"],
+};
 
 const available = new Set(
   // Strings, bitmaps, HyperLogLog.
@@ -58,6 +63,6 @@ const available = new Set(
     "COPY DEL DUMP EXISTS EXPIRE EXPIREAT EXPIRETIME KEYS OBJECT PERSIST PEXPIRE PEXPIREAT PEXPIRETIME PTTL RANDOMKEY RENAME " +
     "RENAMENX RESTORE SCAN SORT SORT_RO TOUCH TTL TYPE UNLINK " +
     // Scripts, publishing, the server.
-    "EVAL EVALSHA EVALSHA_RO EVAL_RO SCRIPT FCALL FCALL_RO PUBLISH SPUBLISH PUBSUB DBSIZE ECHO FLUSHALL FLUSHDB INFO PING TIME"
+    "EVAL EVALSHA EVALSHA_RO EVAL_RO FCALL FCALL_RO FUNCTION SCRIPT PUBLISH SPUBLISH PUBSUB DBSIZE ECHO FLUSHALL FLUSHDB INFO PING TIME"
   ).split(" "),
 );

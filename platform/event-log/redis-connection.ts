@@ -16,7 +16,7 @@ export interface RedisConnection {
   close(): void;
 }
 
-export class RedisUnavailable extends Error {
+class RedisUnavailable extends Error {
   override name = "RedisUnavailable";
 }
 
