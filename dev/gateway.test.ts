@@ -1,12 +1,10 @@
-import { afterAll, afterEach, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, expect, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 import { startGateway } from "./gateway.ts";
-
-setDefaultTimeout(30_000);
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 /** Temporary files of what is killed here. */

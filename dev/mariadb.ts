@@ -92,7 +92,8 @@ const initFile = ({ dir }: MariadbOptions) => join(dir, "init.sql");
 
 function commonArguments(options: MariadbOptions): string[] {
   const asRoot = process.getuid?.() === 0 ? ["--user=root"] : [];
-  return ["--no-defaults", ...asRoot, `--datadir=${dataDir(options)}`];
+  // In the system's /tmp two servers that start at once lose each other's temporary tables.
+  return ["--no-defaults", ...asRoot, `--datadir=${dataDir(options)}`, `--tmpdir=${options.dir}`];
 }
 
 async function installSystemTables(options: MariadbOptions): Promise<void> {

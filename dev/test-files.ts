@@ -29,9 +29,6 @@ export interface TestRunOptions {
   fileLimitMs?: number;
 }
 
-/** What a single test may take unless it says otherwise. */
-const testLimitMs = 30_000;
-
 /**
  * Runs test files by `bun test`, each in a process of its own, so that a crash or a leak of one is not the next one's trouble.
  * The output of files that run side by side is not mixed. A file that cannot be loaded, crashes, hangs or holds no test counts
@@ -70,7 +67,7 @@ async function runFile(
   { cwd, env, signal, fileLimitMs = 300_000 }: TestRunOptions,
 ): Promise<FileResult> {
   const reporter = ["--reporter=junit", `--reporter-outfile=${report}`];
-  const command = [process.execPath, "test", `./${file}`, `--timeout=${testLimitMs}`, ...reporter];
+  const command = [process.execPath, "test", `./${file}`, ...reporter];
   const program = startProgram({ name: "test", command, env, cwd }, writeLine);
   const end = await endOf(program, signal, fileLimitMs);
   const counts = await readCounts(report);

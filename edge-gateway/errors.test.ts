@@ -1,12 +1,10 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { Code, ConnectError } from "@connectrpc/connect";
 import { flickError } from "@flick/proto/errors.ts";
 import { ErrorDetailSchema, Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
 import { startFixture, startFixtureOrigin, until, type Fixture } from "./testing.ts";
-
-setDefaultTimeout(30_000);
 
 let fixture: Fixture;
 beforeAll(async () => {

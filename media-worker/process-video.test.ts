@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync, readdirSync } from "node:fs";
 import { mkdtemp, open, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -24,7 +24,6 @@ const limits: Limits = { maxInputBytes: 50_000_000, maxDurationS: 600, maxPixels
 const bear = join(import.meta.dir, "../../shared/media/bear.mp4");
 
 // Real transcodes, on a machine that does other things too.
-setDefaultTimeout(40_000);
 
 let dir: string;
 let service: TestJobService;

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 import { readdirSync, readlinkSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -21,7 +21,6 @@ const never = "600000";
 const clips = { short: "", slow: "" };
 
 // Real transcodes, on a machine that does other things too.
-setDefaultTimeout(40_000);
 
 let dir: string;
 let servers: TestServers;

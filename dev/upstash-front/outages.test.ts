@@ -102,21 +102,59 @@ test("a database in the URL is the one that is used", async () => {
 });
 
 test("an answer that is no RESP2 ends the connection, and the next request makes a new one", async () => {
-  const sockets: Socket[] = [];
-  const answers = ["HTTP/1.1 400 Bad Request\r\n\r\n", "+PONG\r\n+one\r\n+more\r\n", "+PONG\r\n"];
-  const server = createServer((socket) => {
-    const answer = answers[sockets.push(socket) - 1] ?? "";
-    socket.on("error", () => {});
-    socket.once("data", () => socket.write(answer));
-  });
-  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
-  const front = startTestFront(`redis://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  const server = await startServer((connection) =>
+    connection === 1 ? "HTTP/1.1 400 Bad Request\r\n\r\n" : "+PONG\r\n",
+  );
+  const front = startTestFront(server.url);
   const notResp = await front.call("/ping");
   expect([notResp.status, notResp.json]).toEqual([503, { error: "ERR the server's answer is not RESP2" }]);
-  const unasked = await front.call("/ping");
-  expect(unasked.status).toBe(503);
-  expect(sockets).toHaveLength(2);
+  expect((await front.call("/ping")).json).toEqual({ result: "PONG" });
   await front.stop();
-  for (const socket of sockets) socket.destroy();
-  server.close();
+  server.stop();
 });
+
+test("10 000 commands may wait for an answer; more are refused at once", async () => {
+  // Answers the greeting only.
+  const server = await startServer((_, question) => (question === 1 ? "+PONG\r\n" : ""));
+  const front = startTestFront(server.url);
+  const body = Array.from({ length: 1000 }, () => ["GET", "x"]);
+  const waiting = Array.from({ length: 10 }, () => front.call("/pipeline", { body }));
+  await server.received(10_001);
+  const { ms, result } = await timed(front.call("/get/x"));
+  expect(result.status).toBe(503);
+  expect(result.json).toEqual({ error: "ERR more than 10000 commands would wait for Redis" });
+  expect(ms).toBeLessThan(1000);
+  server.stop();
+  for (const { status } of await Promise.all(waiting)) expect(status).toBe(503);
+  await front.stop();
+});
+
+/**
+ * A server that is no Redis.
+ *
+ * @param answer to what a connection sends, both counted from 1.
+ */
+async function startServer(answer: (connection: number, question: number) => string) {
+  const sockets: Socket[] = [];
+  const received = { commands: 0 };
+  const server = createServer((socket) => {
+    const connection = sockets.push(socket);
+    let questions = 0;
+    socket.on("error", () => {});
+    socket.on("data", (bytes) => {
+      received.commands += bytes.toString().split("*").length - 1;
+      socket.write(answer(connection, ++questions));
+    });
+  });
+  await new Promise<void>((resolve) => void server.listen(0, "127.0.0.1", resolve));
+  return {
+    url: `redis://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    async received(count: number) {
+      while (received.commands < count) await Bun.sleep(5);
+    },
+    stop() {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}

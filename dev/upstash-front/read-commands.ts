@@ -2,7 +2,7 @@ import { RequestError } from "./errors.ts";
 import type { Command } from "./resp2.ts";
 
 /** What one request may hold: Upstash's own limit of a free database, and ours for commands. */
-export const requestLimits = { bodyBytes: 2 ** 20, commands: 1000 };
+const requestLimits = { bodyBytes: 2 ** 20, commands: 1000 };
 
 /**
  * A request's whole body.

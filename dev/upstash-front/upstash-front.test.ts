@@ -95,9 +95,9 @@ test("a pipeline answers each command, and the error of one is its own", async (
   ]);
 });
 
-test("commands given in the same turn share one request", async () => {
-  const values = await Promise.all(Array.from({ length: 50 }, (_, index) => client.set(key("auto"), index)));
-  expect(values).toEqual(Array(50).fill("OK"));
+test("commands given in the same turn, which the client sends together, each get their own answer", async () => {
+  const words = Array.from({ length: 200 }, (_, index) => `word ${index}`);
+  expect(await Promise.all(words.map((word) => client.echo(word)))).toEqual(words);
 });
 
 test("nobody's writes come between the commands of a transaction", async () => {
@@ -188,4 +188,16 @@ test("errors of Redis reach the client as they are, with status 400", async () =
 test("a wrong token is refused, and says so", async () => {
   const stranger = createClient(front.url, { token: "wrong-token" });
   await expect(stranger.get("x")).rejects.toThrow("Unauthorized");
+});
+
+test("a stop lets a request at work end, and takes no more", async () => {
+  const stopping = startTestFront(redisUrl);
+  const slow = `local function now() local t = redis.call("TIME") return t[1] * 1000 + t[2] / 1000 end
+    local until_ms = now() + 300 repeat until now() > until_ms return "done"`;
+  const pending = stopping.call("/", { body: ["EVAL", slow, "0"] });
+  await Bun.sleep(100);
+  const stopped = stopping.stop();
+  await expect(fetch(`${stopping.url}/healthz`)).rejects.toThrow();
+  expect((await pending).json).toEqual({ result: "done" });
+  await stopped;
 });

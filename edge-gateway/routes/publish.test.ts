@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { connect, type Socket } from "node:net";
 
 import { errorToJson } from "@connectrpc/connect/protocol-connect";
@@ -8,8 +8,6 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { startFixture, until, type Fixture } from "../testing.ts";
 
 const maxUploadBytes = 50_000_000;
-
-setDefaultTimeout(30_000);
 
 let fixture: Fixture;
 beforeAll(async () => {

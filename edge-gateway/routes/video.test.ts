@@ -1,12 +1,10 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { VideoStatus } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
 import { startFixture, type Fixture } from "../testing.ts";
-
-setDefaultTimeout(30_000);
 
 let fixture: Fixture;
 beforeAll(async () => {

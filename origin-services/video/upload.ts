@@ -44,11 +44,8 @@ export function createUploadHandler(context: Context, options: UploadOptions): (
     } catch (error) {
       const requestId = request.headers.get("x-request-id") ?? undefined;
       const known = publicError(error, log, { method: uploadPath, requestId });
-      return Response.json(errorToJson(known, undefined), {
-        status: codeToHttpStatus(known.code),
-        // The rest of the body is not wanted, and the connection cannot carry another request before it.
-        headers: { connection: "close" },
-      });
+      // Without `connection: close`: it would cut off the rest of the body, and the refusal with it before the gateway has read it.
+      return Response.json(errorToJson(known, undefined), { status: codeToHttpStatus(known.code) });
     }
   };
 

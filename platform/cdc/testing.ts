@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, setDefaultTimeout } from "bun:test";
+import { afterAll, afterEach, beforeAll, beforeEach } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -30,7 +30,6 @@ const tailers = new Set<BinlogTailer>();
 
 /** Starts the servers for the tests of one file; the fields of the result are there while a test runs. */
 export function setUpCdcTests(): CdcTest {
-  setDefaultTimeout(60_000);
   const t = {} as CdcTest;
   let dir: string;
 

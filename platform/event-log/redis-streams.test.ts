@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -11,8 +11,6 @@ import { eventLogContract } from "./contract.ts";
 import type { EventLog, EventRecord, ReceivedEvent } from "./event-log.ts";
 import { redisKeys } from "./redis-scripts.ts";
 import { createRedisStreamsEventLog, type RedisStreamsOptions } from "./redis-streams.ts";
-
-setDefaultTimeout(30_000);
 
 eventLogContract("Redis Streams", async () => {
   const { server, remove } = await privateRedis();
