@@ -24,10 +24,11 @@ const exclusive = (file: string) => file.startsWith("e2e/") || file === "dev/sta
 
 async function main(filters: string[]): Promise<number> {
   const interrupt = onInterrupt();
+  const files = await findTestFiles(filters);
+  if (files.length === 0) return conclude([], false);
   await provision(["mariadb", "redis", "ffmpeg"], standardOutput());
   const [servers, checked] = await Promise.all([testServers(), filters.length > 0 ? [] : check()]);
   const env = { ...testServersEnv(servers), ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}) };
-  const files = await findTestFiles(filters);
   const options = { cwd: root, env, write, signal: interrupt };
   const results = [
     ...(await runTestFiles(

@@ -42,7 +42,7 @@ export interface TestJobService {
   start(): void;
 }
 
-let lastId = 300_000_000_000_000;
+let lastId = 300_000_000_000_000 + Math.floor(Math.random() * 1e12);
 
 /**
  * The protocol of `MediaJobService` over a map, for tests of how the worker keeps to it; the service itself is tested with its

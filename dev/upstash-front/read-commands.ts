@@ -1,7 +1,7 @@
 import { RequestError } from "./errors.ts";
 import type { Command } from "./resp2.ts";
 
-/** What one request may hold: Upstash's own limit of a free database, and ours for commands. */
+/** What one request may hold. */
 const requestLimits = { bodyBytes: 2 ** 20, commands: 1000 };
 
 /**

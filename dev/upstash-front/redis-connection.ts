@@ -3,6 +3,7 @@ import { connect as connectTls } from "node:tls";
 
 import type { Log } from "@flick/platform/log.ts";
 
+import { RequestError } from "./errors.ts";
 import { createReplyReader, encodeCommands, ReplyError, type Command, type Reply } from "./resp2.ts";
 
 /** One connection in RESP2, which is made when it is needed. A broken one is replaced for the next command. */
@@ -11,6 +12,7 @@ export interface RedisConnection {
    * Sends commands in one piece, so that no others come between them.
    *
    * @returns one reply for each.
+   * @throws {RequestError} when the replies are longer than the limit.
    * @throws {RedisUnavailable} when there is no connection, or it broke before the answer (the commands may have run then).
    */
   send(commands: readonly Command[]): Promise<Reply[]>;
@@ -23,8 +25,8 @@ export class RedisUnavailable extends Error {
 
 /** How long a new connection may take, and then each answer. */
 const timeouts = { connectMs: 2000, answerMs: 5000 };
-/** What may wait for answers at once. */
-const limits = { waitingCommands: 10_000, unsentBytes: 64 * 2 ** 20 };
+/** What may wait for answers at once, and the replies to what was sent in one piece. */
+const limits = { waitingCommands: 10_000, unsentBytes: 64 * 2 ** 20, replyBytes: 16 * 2 ** 20 };
 
 /**
  * Bun's own client speaks RESP2 too, after `HELLO 2`, but gives strings for bytes that are no UTF-8 and numbers for integers
@@ -123,6 +125,8 @@ function createLink(socket: Socket): Link {
   const waiting: Batch[] = [];
   let waitingCommands = 0;
   let isOpen = true;
+  /** Of the replies to the batch whose turn it is. */
+  let replyBytes = 0;
 
   function end(reason: string): void {
     isOpen = false;
@@ -140,10 +144,17 @@ function createLink(socket: Socket): Link {
     batch.replies.push(reply);
     if (batch.replies.length < batch.count) return;
     waiting.shift();
+    replyBytes = 0;
     clearTimeout(batch.timer);
     batch.resolve(batch.replies);
   });
   socket.on("data", (chunk: Buffer) => {
+    replyBytes += chunk.length;
+    if (replyBytes > limits.replyBytes) {
+      waiting[0]?.reject(new RequestError(400, `ERR the answer is longer than ${limits.replyBytes} bytes`));
+      // What is left of it may have any length, so it is not read.
+      return end("the connection to Redis was closed because of another request's answer, which was too long");
+    }
     try {
       if (isOpen) read(chunk);
     } catch (error) {

@@ -14,8 +14,8 @@ export function text(part: string | Uint8Array): string {
   return typeof part === "string" ? part : Buffer.from(part).toString("utf8");
 }
 
-/** Bytes of one reply and replies within replies, at most. */
-const limits = { replyBytes: 64 * 2 ** 20, depth: 128 };
+/** Arrays within arrays, at most. */
+const maxDepth = 128;
 
 /** Commands as the array of bulk strings that RESP wants. */
 export function encodeCommands(commands: readonly Command[]): Buffer {
@@ -34,14 +34,13 @@ export function encodeCommands(commands: readonly Command[]): Buffer {
  * Reads replies from a connection's bytes, however they are cut into chunks.
  * The protocol: https://redis.io/docs/latest/develop/reference/protocol-spec/
  *
- * @returns takes the next chunk; throws when the bytes are no RESP2 or a reply is beyond the limits.
+ * @returns takes the next chunk; throws when the bytes are no RESP2 or arrays nest too deep.
  */
 export function createReplyReader(onReply: (reply: Reply) => void): (chunk: Buffer) => void {
   let chunks: Buffer[] = [];
   let buffered = 0;
   /** So many bytes must be there before it is worth looking again. */
   let needed = 1;
-  let replyBytes = 0;
   /** Arrays that are not complete yet, the innermost last. */
   const open: { items: Reply[]; length: number }[] = [];
 
@@ -55,14 +54,11 @@ export function createReplyReader(onReply: (reply: Reply) => void): (chunk: Buff
       const next = readValue(bytes, at);
       if (typeof next === "number") {
         needed = next;
-        if (replyBytes + needed > limits.replyBytes) throw tooLong();
         break;
       }
-      replyBytes += next.end - at;
-      if (replyBytes > limits.replyBytes) throw tooLong();
       at = next.end;
       if (next.opens > 0) {
-        if (open.length >= limits.depth) throw new Error(`a reply of Redis nests deeper than ${limits.depth} arrays`);
+        if (open.length >= maxDepth) throw new Error(`a reply of Redis nests deeper than ${maxDepth} arrays`);
         open.push({ items: [], length: next.opens });
       } else {
         close(next.value);
@@ -82,7 +78,6 @@ export function createReplyReader(onReply: (reply: Reply) => void): (chunk: Buff
       complete = array.items;
       open.pop();
     }
-    replyBytes = 0;
     onReply(complete);
   }
 }
@@ -136,5 +131,3 @@ function size(digits: string): number {
   if (!Number.isSafeInteger(value) || value < -1) throw new Error("the server's answer is not RESP2");
   return value;
 }
-
-const tooLong = () => new Error(`a reply of Redis is longer than ${limits.replyBytes} bytes`);

@@ -135,6 +135,18 @@ test("a body of 1 MiB is taken, and a longer one refused by its length", async (
   });
 });
 
+test("an answer of more than 16 MiB is refused, and the next request works", async () => {
+  await direct.set(key, "x".repeat(2 ** 20));
+  const read = (times: number) => front.call("/pipeline", { body: Array.from({ length: times }, () => ["GET", key]) });
+  expect((await read(15)).json).toHaveLength(15);
+  expect((await read(15)).json).toHaveLength(15);
+  const tooLong = { status: 400, json: { error: "ERR the answer is longer than 16777216 bytes" } };
+  expect(await read(20)).toMatchObject(tooLong);
+  const one = ["EVAL", "return string.rep('x', 17 * 1024 * 1024)", "0"];
+  expect(await front.call("/", { body: one })).toMatchObject(tooLong);
+  expect((await front.call(`/strlen/${key}`)).json).toEqual({ result: 2 ** 20 });
+});
+
 test("a body that is too long is not read to its end, nor is a stranger's", async () => {
   const head = (line: string, ...headers: string[]) => [line, "host: x", ...headers, "", ""].join("\r\n");
   const authorization = `authorization: Bearer ${token}`;

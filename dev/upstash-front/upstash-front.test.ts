@@ -166,6 +166,8 @@ test("scripts with Upstash's own flag run, and are found by the SHA that their c
   const loadedSha = new Bun.CryptoHasher("sha1").update(loaded).digest("hex");
   expect(await client.scriptLoad(loaded)).toBe(loadedSha);
   expect(await client.evalsha<[string], number>(loadedSha, [key("script")], ["1"])).toBe(9);
+  const wrong = await front.call("/pipeline", { body: [["SCRIPT", "LOAD", code.replace("return", "retrun")]] });
+  expect(wrong.json).toEqual([{ error: expect.stringContaining("ERR Error compiling script") }]);
   // What @upstash/ratelimit does: the SHA first, and the text where it is not known.
   const script = client.createScript<number>(code.replace("-- ", "-- third "));
   expect([await script.exec([key("script")], ["1"]), await script.exec([key("script")], ["1"])]).toEqual([10, 11]);
