@@ -1,6 +1,6 @@
 import { drizzle } from "drizzle-orm/mysql2";
 import { migrate as runMigrations } from "drizzle-orm/mysql2/migrator";
-import { createConnection } from "mysql2/promise";
+import { createConnection, type RowDataPacket } from "mysql2/promise";
 
 const lockSeconds = 60;
 
@@ -17,10 +17,10 @@ export async function migrate(url: string): Promise<void> {
   server.pathname = "/";
   const connection = await createConnection({ uri: server.href, connectTimeout: 5_000, charset: "utf8mb4_bin" });
   try {
-    const [[lock]] = (await connection.query(
+    const [[lock]] = await connection.query<RowDataPacket[]>(
       `SELECT GET_LOCK('flick-migrate', ${lockSeconds}) AS held`,
-    )) as unknown as [[{ held: number }]];
-    if (lock.held !== 1) throw new Error(`another migration has been running for ${lockSeconds} s`);
+    );
+    if (lock?.["held"] !== 1) throw new Error(`another migration has been running for ${lockSeconds} s`);
     await connection.query(`CREATE DATABASE IF NOT EXISTS \`${name}\` CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`);
     await connection.query(`USE \`${name}\``);
     await runMigrations(drizzle(connection), { migrationsFolder: `${import.meta.dir}/migrations` });

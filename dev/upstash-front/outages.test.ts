@@ -44,7 +44,7 @@ test("while Redis is away every request is answered with 503 at once, and when i
   await front.stop();
 });
 
-test("a front that starts before Redis works once Redis does, and knows scripts that were cached before", async () => {
+test("a front that starts before Redis works once Redis does, and so do scripts after Redis has forgotten them", async () => {
   await redis.stop();
   const front = startTestFront(redis.url);
   expect((await front.call("/ping")).status).toBe(503);

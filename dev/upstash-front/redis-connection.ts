@@ -111,7 +111,10 @@ function openSocket({ host, port, tls }: Target): Promise<Socket> {
   const timer = setTimeout(() => fail(`it took longer than ${timeouts.connectMs} ms`), timeouts.connectMs);
   // Stays for the socket's life: an error without a listener would end the program.
   socket.on("error", (error) => fail(error.message));
-  socket.once("close", () => clearTimeout(timer));
+  socket.once("close", () => {
+    clearTimeout(timer);
+    fail("it was closed");
+  });
   socket.once(tls ? "secureConnect" : "connect", () => {
     clearTimeout(timer);
     socket.setNoDelay(true);

@@ -108,8 +108,9 @@ export function createUpstashFront(options: UpstashFrontOptions): UpstashFront {
     if (request.method === "GET" && new URL(request.url).pathname === "/healthz") return new Response("ok\n");
     requests++;
     try {
-      if (requests > maxRequestsAtOnce)
+      if (requests > maxRequestsAtOnce) {
         throw new RequestError(503, `ERR more than ${maxRequestsAtOnce} requests at once`);
+      }
       return respond(200, await answer(request));
     } catch (error) {
       return refuse(error, request);
