@@ -20,10 +20,15 @@ const codes: Record<Reason, Code> = {
   [Reason.USERNAME_TAKEN]: Code.AlreadyExists,
   [Reason.WRONG_CREDENTIALS]: Code.FailedPrecondition,
   [Reason.USER_NOT_FOUND]: Code.NotFound,
+  [Reason.NOT_AN_IMAGE]: Code.InvalidArgument,
   [Reason.MISSING_FILE]: Code.InvalidArgument,
   [Reason.NOT_A_VIDEO]: Code.InvalidArgument,
   [Reason.VIDEO_NOT_FOUND]: Code.NotFound,
   [Reason.CLAIM_LOST]: Code.Aborted,
+  [Reason.COMMENT_NOT_FOUND]: Code.NotFound,
+  [Reason.COMMENT_NOT_YOURS]: Code.PermissionDenied,
+  [Reason.SELF_FOLLOW]: Code.InvalidArgument,
+  [Reason.SELF_MESSAGE]: Code.InvalidArgument,
 };
 
 /** An error whose message may be shown to the caller. `cause` stays in our logs. */

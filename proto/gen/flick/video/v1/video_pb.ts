@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flick/video/v1/video.proto.
  */
 export const file_flick_video_v1_video: GenFile = /*@__PURE__*/
-  fileDesc("ChpmbGljay92aWRlby92MS92aWRlby5wcm90bxIOZmxpY2sudmlkZW8udjEivQIKBVZpZGVvEgoKAmlkGAEgASgDEiMKBmF1dGhvchgCIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlchIQCghwbGF5X3VybBgDIAEoCRIRCgljb3Zlcl91cmwYBCABKAkSFgoOZmF2b3JpdGVfY291bnQYBSABKAMSFQoNY29tbWVudF9jb3VudBgGIAEoAxITCgtpc19mYXZvcml0ZRgHIAEoCBINCgV0aXRsZRgIIAEoCRITCgtjcmVhdGVfdGltZRgJIAEoAxIrCgZzdGF0dXMYCiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1zdGF0dXNfcmVhc29uGAsgASgJEg0KBXdpZHRoGAwgASgFEg4KBmhlaWdodBgNIAEoBRITCgtkdXJhdGlvbl9tcxgOIAEoAyIyCg5HZXRGZWVkUmVxdWVzdBIRCgliZWZvcmVfbXMYASABKAMSDQoFY291bnQYAiABKAUiYgoPR2V0RmVlZFJlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvEhYKDm5leHRfYmVmb3JlX21zGAIgASgDEhAKCGhhc19tb3JlGAMgASgIIkYKFExpc3RQdWJsaXNoZWRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAMSDgoGY3Vyc29yGAIgASgDEg0KBWNvdW50GAMgASgFImUKFUxpc3RQdWJsaXNoZWRSZXNwb25zZRIlCgZ2aWRlb3MYASADKAsyFS5mbGljay52aWRlby52MS5WaWRlbxITCgtuZXh0X2N1cnNvchgCIAEoAxIQCghoYXNfbW9yZRgDIAEoCCItChlCYXRjaEdldFdvcmtDb3VudHNSZXF1ZXN0EhAKCHVzZXJfaWRzGAEgAygDIpMBChpCYXRjaEdldFdvcmtDb3VudHNSZXNwb25zZRJGCgZjb3VudHMYASADKAsyNi5mbGljay52aWRlby52MS5CYXRjaEdldFdvcmtDb3VudHNSZXNwb25zZS5Db3VudHNFbnRyeRotCgtDb3VudHNFbnRyeRILCgNrZXkYASABKAMSDQoFdmFsdWUYAiABKAM6AjgBIiMKD1B1Ymxpc2hSZXNwb25zZRIQCgh2aWRlb19pZBgBIAEoAyJaCgNKb2ISEAoIdmlkZW9faWQYASABKAMSDQoFZmVuY2UYAiABKAMSDwoHcmF3X2tleRgDIAEoCRIPCgdhdHRlbXB0GAQgASgFEhAKCGxlYXNlX21zGAUgASgDIiMKD0NsYWltSm9iUmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAyJBChBDbGFpbUpvYlJlc3BvbnNlEiUKA2pvYhgBIAEoCzITLmZsaWNrLnZpZGVvLnYxLkpvYkgAiAEBQgYKBF9qb2IiMgoPUmVuZXdKb2JSZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDIiQKEFJlbmV3Sm9iUmVzcG9uc2USEAoIbGVhc2VfbXMYASABKAMijgEKEkNvbXBsZXRlSm9iUmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIQCghwbGF5X2tleRgDIAEoCRIRCgljb3Zlcl9rZXkYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhMKC2R1cmF0aW9uX21zGAcgASgDIhUKE0NvbXBsZXRlSm9iUmVzcG9uc2UiVAoORmFpbEpvYlJlcXVlc3QSEAoIdmlkZW9faWQYASABKAMSDQoFZmVuY2UYAiABKAMSDgoGcmVhc29uGAMgASgJEhEKCXBlcm1hbmVudBgEIAEoCCImCg9GYWlsSm9iUmVzcG9uc2USEwoLcmV0cnlfaW5fbXMYASABKAMiIwoSTGlzdER1ZUpvYnNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgFIigKE0xpc3REdWVKb2JzUmVzcG9uc2USEQoJdmlkZW9faWRzGAEgAygDKpQBCgtWaWRlb1N0YXR1cxIcChhWSURFT19TVEFUVVNfVU5TUEVDSUZJRUQQABIZChVWSURFT19TVEFUVVNfVVBMT0FERUQQARIbChdWSURFT19TVEFUVVNfUFJPQ0VTU0lORxACEhYKElZJREVPX1NUQVRVU19SRUFEWRADEhcKE1ZJREVPX1NUQVRVU19GQUlMRUQQBDLAAgoMVmlkZW9TZXJ2aWNlElMKB0dldEZlZWQSHi5mbGljay52aWRlby52MS5HZXRGZWVkUmVxdWVzdBofLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRSZXNwb25zZSIHkAIBiLUYARJlCg1MaXN0UHVibGlzaGVkEiQuZmxpY2sudmlkZW8udjEuTGlzdFB1Ymxpc2hlZFJlcXVlc3QaJS5mbGljay52aWRlby52MS5MaXN0UHVibGlzaGVkUmVzcG9uc2UiB5ACAYi1GAISdAoSQmF0Y2hHZXRXb3JrQ291bnRzEikuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRXb3JrQ291bnRzUmVxdWVzdBoqLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlIgeQAgGItRgDMswDCg9NZWRpYUpvYlNlcnZpY2USUwoIQ2xhaW1Kb2ISHy5mbGljay52aWRlby52MS5DbGFpbUpvYlJlcXVlc3QaIC5mbGljay52aWRlby52MS5DbGFpbUpvYlJlc3BvbnNlIgSItRgDElMKCFJlbmV3Sm9iEh8uZmxpY2sudmlkZW8udjEuUmVuZXdKb2JSZXF1ZXN0GiAuZmxpY2sudmlkZW8udjEuUmVuZXdKb2JSZXNwb25zZSIEiLUYAxJcCgtDb21wbGV0ZUpvYhIiLmZsaWNrLnZpZGVvLnYxLkNvbXBsZXRlSm9iUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkNvbXBsZXRlSm9iUmVzcG9uc2UiBIi1GAMSUAoHRmFpbEpvYhIeLmZsaWNrLnZpZGVvLnYxLkZhaWxKb2JSZXF1ZXN0Gh8uZmxpY2sudmlkZW8udjEuRmFpbEpvYlJlc3BvbnNlIgSItRgDEl8KC0xpc3REdWVKb2JzEiIuZmxpY2sudmlkZW8udjEuTGlzdER1ZUpvYnNSZXF1ZXN0GiMuZmxpY2sudmlkZW8udjEuTGlzdER1ZUpvYnNSZXNwb25zZSIHkAIBiLUYA2IGcHJvdG8z", [file_flick_access_v1_access, file_flick_user_v1_user]);
+  fileDesc("ChpmbGljay92aWRlby92MS92aWRlby5wcm90bxIOZmxpY2sudmlkZW8udjEivQIKBVZpZGVvEgoKAmlkGAEgASgDEiMKBmF1dGhvchgCIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlchIQCghwbGF5X3VybBgDIAEoCRIRCgljb3Zlcl91cmwYBCABKAkSFgoOZmF2b3JpdGVfY291bnQYBSABKAMSFQoNY29tbWVudF9jb3VudBgGIAEoAxITCgtpc19mYXZvcml0ZRgHIAEoCBINCgV0aXRsZRgIIAEoCRITCgtjcmVhdGVfdGltZRgJIAEoAxIrCgZzdGF0dXMYCiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1zdGF0dXNfcmVhc29uGAsgASgJEg0KBXdpZHRoGAwgASgFEg4KBmhlaWdodBgNIAEoBRITCgtkdXJhdGlvbl9tcxgOIAEoAyIyCg5HZXRGZWVkUmVxdWVzdBIRCgliZWZvcmVfbXMYASABKAMSDQoFY291bnQYAiABKAUiYgoPR2V0RmVlZFJlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvEhYKDm5leHRfYmVmb3JlX21zGAIgASgDEhAKCGhhc19tb3JlGAMgASgIIkYKFExpc3RQdWJsaXNoZWRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAMSDgoGY3Vyc29yGAIgASgDEg0KBWNvdW50GAMgASgFImUKFUxpc3RQdWJsaXNoZWRSZXNwb25zZRIlCgZ2aWRlb3MYASADKAsyFS5mbGljay52aWRlby52MS5WaWRlbxITCgtuZXh0X2N1cnNvchgCIAEoAxIQCghoYXNfbW9yZRgDIAEoCCImChJEZWxldGVWaWRlb1JlcXVlc3QSEAoIdmlkZW9faWQYASABKAMiFQoTRGVsZXRlVmlkZW9SZXNwb25zZSI9ChVCYXRjaEdldFZpZGVvc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhEKCXZpZXdlcl9pZBgCIAEoAyI/ChZCYXRjaEdldFZpZGVvc1Jlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvIisKFkJhdGNoR2V0QXV0aG9yc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDIkAKF0JhdGNoR2V0QXV0aG9yc1Jlc3BvbnNlEhEKCXZpZGVvX2lkcxgBIAMoAxISCgphdXRob3JfaWRzGAIgAygDIi0KGUJhdGNoR2V0V29ya0NvdW50c1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAMikwEKGkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlEkYKBmNvdW50cxgBIAMoCzI2LmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlLkNvdW50c0VudHJ5Gi0KC0NvdW50c0VudHJ5EgsKA2tleRgBIAEoAxINCgV2YWx1ZRgCIAEoAzoCOAEiIwoPUHVibGlzaFJlc3BvbnNlEhAKCHZpZGVvX2lkGAEgASgDIlgKA0pvYhIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDwoHcmF3X2tleRgDIAEoCRIPCgdhdHRlbXB0GAQgASgFEhAKCGxlYXNlX21zGAUgASgDIiEKD0NsYWltSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMiQQoQQ2xhaW1Kb2JSZXNwb25zZRIlCgNqb2IYASABKAsyEy5mbGljay52aWRlby52MS5Kb2JIAIgBAUIGCgRfam9iIjAKD1JlbmV3Sm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMiJAoQUmVuZXdKb2JSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoAyKMAQoSQ29tcGxldGVKb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIQCghwbGF5X2tleRgDIAEoCRIRCgljb3Zlcl9rZXkYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhMKC2R1cmF0aW9uX21zGAcgASgDIhUKE0NvbXBsZXRlSm9iUmVzcG9uc2UiUgoORmFpbEpvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDEg4KBnJlYXNvbhgDIAEoCRIRCglwZXJtYW5lbnQYBCABKAgiJgoPRmFpbEpvYlJlc3BvbnNlEhMKC3JldHJ5X2luX21zGAEgASgDIiMKEkxpc3REdWVKb2JzUmVxdWVzdBINCgVsaW1pdBgBIAEoBSImChNMaXN0RHVlSm9ic1Jlc3BvbnNlEg8KB2pvYl9pZHMYASADKAMqlAEKC1ZpZGVvU3RhdHVzEhwKGFZJREVPX1NUQVRVU19VTlNQRUNJRklFRBAAEhkKFVZJREVPX1NUQVRVU19VUExPQURFRBABEhsKF1ZJREVPX1NUQVRVU19QUk9DRVNTSU5HEAISFgoSVklERU9fU1RBVFVTX1JFQURZEAMSFwoTVklERU9fU1RBVFVTX0ZBSUxFRBAEMvUECgxWaWRlb1NlcnZpY2USUwoHR2V0RmVlZBIeLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRSZXF1ZXN0Gh8uZmxpY2sudmlkZW8udjEuR2V0RmVlZFJlc3BvbnNlIgeQAgGItRgBEmUKDUxpc3RQdWJsaXNoZWQSJC5mbGljay52aWRlby52MS5MaXN0UHVibGlzaGVkUmVxdWVzdBolLmZsaWNrLnZpZGVvLnYxLkxpc3RQdWJsaXNoZWRSZXNwb25zZSIHkAIBiLUYAhJcCgtEZWxldGVWaWRlbxIiLmZsaWNrLnZpZGVvLnYxLkRlbGV0ZVZpZGVvUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkRlbGV0ZVZpZGVvUmVzcG9uc2UiBIi1GAISaAoOQmF0Y2hHZXRWaWRlb3MSJS5mbGljay52aWRlby52MS5CYXRjaEdldFZpZGVvc1JlcXVlc3QaJi5mbGljay52aWRlby52MS5CYXRjaEdldFZpZGVvc1Jlc3BvbnNlIgeQAgGItRgDEmsKD0JhdGNoR2V0QXV0aG9ycxImLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0QXV0aG9yc1JlcXVlc3QaJy5mbGljay52aWRlby52MS5CYXRjaEdldEF1dGhvcnNSZXNwb25zZSIHkAIBiLUYAxJ0ChJCYXRjaEdldFdvcmtDb3VudHMSKS5mbGljay52aWRlby52MS5CYXRjaEdldFdvcmtDb3VudHNSZXF1ZXN0GiouZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRXb3JrQ291bnRzUmVzcG9uc2UiB5ACAYi1GAMyzAMKD01lZGlhSm9iU2VydmljZRJTCghDbGFpbUpvYhIfLmZsaWNrLnZpZGVvLnYxLkNsYWltSm9iUmVxdWVzdBogLmZsaWNrLnZpZGVvLnYxLkNsYWltSm9iUmVzcG9uc2UiBIi1GAMSUwoIUmVuZXdKb2ISHy5mbGljay52aWRlby52MS5SZW5ld0pvYlJlcXVlc3QaIC5mbGljay52aWRlby52MS5SZW5ld0pvYlJlc3BvbnNlIgSItRgDElwKC0NvbXBsZXRlSm9iEiIuZmxpY2sudmlkZW8udjEuQ29tcGxldGVKb2JSZXF1ZXN0GiMuZmxpY2sudmlkZW8udjEuQ29tcGxldGVKb2JSZXNwb25zZSIEiLUYAxJQCgdGYWlsSm9iEh4uZmxpY2sudmlkZW8udjEuRmFpbEpvYlJlcXVlc3QaHy5mbGljay52aWRlby52MS5GYWlsSm9iUmVzcG9uc2UiBIi1GAMSXwoLTGlzdER1ZUpvYnMSIi5mbGljay52aWRlby52MS5MaXN0RHVlSm9ic1JlcXVlc3QaIy5mbGljay52aWRlby52MS5MaXN0RHVlSm9ic1Jlc3BvbnNlIgeQAgGItRgDYgZwcm90bzM", [file_flick_access_v1_access, file_flick_user_v1_user]);
 
 /**
  * A video as one viewer sees it.
@@ -221,6 +221,126 @@ export const ListPublishedResponseSchema: GenMessage<ListPublishedResponse> = /*
   messageDesc(file_flick_video_v1_video, 4);
 
 /**
+ * @generated from message flick.video.v1.DeleteVideoRequest
+ */
+export type DeleteVideoRequest = Message<"flick.video.v1.DeleteVideoRequest"> & {
+  /**
+   * @generated from field: int64 video_id = 1;
+   */
+  videoId: bigint;
+};
+
+/**
+ * Describes the message flick.video.v1.DeleteVideoRequest.
+ * Use `create(DeleteVideoRequestSchema)` to create a new message.
+ */
+export const DeleteVideoRequestSchema: GenMessage<DeleteVideoRequest> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 5);
+
+/**
+ * @generated from message flick.video.v1.DeleteVideoResponse
+ */
+export type DeleteVideoResponse = Message<"flick.video.v1.DeleteVideoResponse"> & {
+};
+
+/**
+ * Describes the message flick.video.v1.DeleteVideoResponse.
+ * Use `create(DeleteVideoResponseSchema)` to create a new message.
+ */
+export const DeleteVideoResponseSchema: GenMessage<DeleteVideoResponse> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 6);
+
+/**
+ * @generated from message flick.video.v1.BatchGetVideosRequest
+ */
+export type BatchGetVideosRequest = Message<"flick.video.v1.BatchGetVideosRequest"> & {
+  /**
+   * At most 100.
+   *
+   * @generated from field: repeated int64 video_ids = 1;
+   */
+  videoIds: bigint[];
+
+  /**
+   * 0 for nobody.
+   *
+   * @generated from field: int64 viewer_id = 2;
+   */
+  viewerId: bigint;
+};
+
+/**
+ * Describes the message flick.video.v1.BatchGetVideosRequest.
+ * Use `create(BatchGetVideosRequestSchema)` to create a new message.
+ */
+export const BatchGetVideosRequestSchema: GenMessage<BatchGetVideosRequest> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 7);
+
+/**
+ * @generated from message flick.video.v1.BatchGetVideosResponse
+ */
+export type BatchGetVideosResponse = Message<"flick.video.v1.BatchGetVideosResponse"> & {
+  /**
+   * @generated from field: repeated flick.video.v1.Video videos = 1;
+   */
+  videos: Video[];
+};
+
+/**
+ * Describes the message flick.video.v1.BatchGetVideosResponse.
+ * Use `create(BatchGetVideosResponseSchema)` to create a new message.
+ */
+export const BatchGetVideosResponseSchema: GenMessage<BatchGetVideosResponse> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 8);
+
+/**
+ * @generated from message flick.video.v1.BatchGetAuthorsRequest
+ */
+export type BatchGetAuthorsRequest = Message<"flick.video.v1.BatchGetAuthorsRequest"> & {
+  /**
+   * At most 1000.
+   *
+   * @generated from field: repeated int64 video_ids = 1;
+   */
+  videoIds: bigint[];
+};
+
+/**
+ * Describes the message flick.video.v1.BatchGetAuthorsRequest.
+ * Use `create(BatchGetAuthorsRequestSchema)` to create a new message.
+ */
+export const BatchGetAuthorsRequestSchema: GenMessage<BatchGetAuthorsRequest> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 9);
+
+/**
+ * Packed lists, since a map of thousands costs more to encode than to look up.
+ *
+ * @generated from message flick.video.v1.BatchGetAuthorsResponse
+ */
+export type BatchGetAuthorsResponse = Message<"flick.video.v1.BatchGetAuthorsResponse"> & {
+  /**
+   * Those that are ready, in no particular order.
+   *
+   * @generated from field: repeated int64 video_ids = 1;
+   */
+  videoIds: bigint[];
+
+  /**
+   * The author of the video in the same place.
+   *
+   * @generated from field: repeated int64 author_ids = 2;
+   */
+  authorIds: bigint[];
+};
+
+/**
+ * Describes the message flick.video.v1.BatchGetAuthorsResponse.
+ * Use `create(BatchGetAuthorsResponseSchema)` to create a new message.
+ */
+export const BatchGetAuthorsResponseSchema: GenMessage<BatchGetAuthorsResponse> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 10);
+
+/**
  * @generated from message flick.video.v1.BatchGetWorkCountsRequest
  */
 export type BatchGetWorkCountsRequest = Message<"flick.video.v1.BatchGetWorkCountsRequest"> & {
@@ -237,7 +357,7 @@ export type BatchGetWorkCountsRequest = Message<"flick.video.v1.BatchGetWorkCoun
  * Use `create(BatchGetWorkCountsRequestSchema)` to create a new message.
  */
 export const BatchGetWorkCountsRequestSchema: GenMessage<BatchGetWorkCountsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 5);
+  messageDesc(file_flick_video_v1_video, 11);
 
 /**
  * @generated from message flick.video.v1.BatchGetWorkCountsResponse
@@ -254,7 +374,7 @@ export type BatchGetWorkCountsResponse = Message<"flick.video.v1.BatchGetWorkCou
  * Use `create(BatchGetWorkCountsResponseSchema)` to create a new message.
  */
 export const BatchGetWorkCountsResponseSchema: GenMessage<BatchGetWorkCountsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 6);
+  messageDesc(file_flick_video_v1_video, 12);
 
 /**
  * Answer of the streaming upload.
@@ -273,16 +393,18 @@ export type PublishResponse = Message<"flick.video.v1.PublishResponse"> & {
  * Use `create(PublishResponseSchema)` to create a new message.
  */
 export const PublishResponseSchema: GenMessage<PublishResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 7);
+  messageDesc(file_flick_video_v1_video, 13);
 
 /**
  * @generated from message flick.video.v1.Job
  */
 export type Job = Message<"flick.video.v1.Job"> & {
   /**
-   * @generated from field: int64 video_id = 1;
+   * The id of the video.
+   *
+   * @generated from field: int64 job_id = 1;
    */
-  videoId: bigint;
+  jobId: bigint;
 
   /**
    * Fencing number of this claim.
@@ -318,16 +440,16 @@ export type Job = Message<"flick.video.v1.Job"> & {
  * Use `create(JobSchema)` to create a new message.
  */
 export const JobSchema: GenMessage<Job> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 8);
+  messageDesc(file_flick_video_v1_video, 14);
 
 /**
  * @generated from message flick.video.v1.ClaimJobRequest
  */
 export type ClaimJobRequest = Message<"flick.video.v1.ClaimJobRequest"> & {
   /**
-   * @generated from field: int64 video_id = 1;
+   * @generated from field: int64 job_id = 1;
    */
-  videoId: bigint;
+  jobId: bigint;
 };
 
 /**
@@ -335,7 +457,7 @@ export type ClaimJobRequest = Message<"flick.video.v1.ClaimJobRequest"> & {
  * Use `create(ClaimJobRequestSchema)` to create a new message.
  */
 export const ClaimJobRequestSchema: GenMessage<ClaimJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 9);
+  messageDesc(file_flick_video_v1_video, 15);
 
 /**
  * @generated from message flick.video.v1.ClaimJobResponse
@@ -352,16 +474,16 @@ export type ClaimJobResponse = Message<"flick.video.v1.ClaimJobResponse"> & {
  * Use `create(ClaimJobResponseSchema)` to create a new message.
  */
 export const ClaimJobResponseSchema: GenMessage<ClaimJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 10);
+  messageDesc(file_flick_video_v1_video, 16);
 
 /**
  * @generated from message flick.video.v1.RenewJobRequest
  */
 export type RenewJobRequest = Message<"flick.video.v1.RenewJobRequest"> & {
   /**
-   * @generated from field: int64 video_id = 1;
+   * @generated from field: int64 job_id = 1;
    */
-  videoId: bigint;
+  jobId: bigint;
 
   /**
    * @generated from field: int64 fence = 2;
@@ -374,7 +496,7 @@ export type RenewJobRequest = Message<"flick.video.v1.RenewJobRequest"> & {
  * Use `create(RenewJobRequestSchema)` to create a new message.
  */
 export const RenewJobRequestSchema: GenMessage<RenewJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 11);
+  messageDesc(file_flick_video_v1_video, 17);
 
 /**
  * @generated from message flick.video.v1.RenewJobResponse
@@ -391,16 +513,16 @@ export type RenewJobResponse = Message<"flick.video.v1.RenewJobResponse"> & {
  * Use `create(RenewJobResponseSchema)` to create a new message.
  */
 export const RenewJobResponseSchema: GenMessage<RenewJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 12);
+  messageDesc(file_flick_video_v1_video, 18);
 
 /**
  * @generated from message flick.video.v1.CompleteJobRequest
  */
 export type CompleteJobRequest = Message<"flick.video.v1.CompleteJobRequest"> & {
   /**
-   * @generated from field: int64 video_id = 1;
+   * @generated from field: int64 job_id = 1;
    */
-  videoId: bigint;
+  jobId: bigint;
 
   /**
    * @generated from field: int64 fence = 2;
@@ -440,7 +562,7 @@ export type CompleteJobRequest = Message<"flick.video.v1.CompleteJobRequest"> & 
  * Use `create(CompleteJobRequestSchema)` to create a new message.
  */
 export const CompleteJobRequestSchema: GenMessage<CompleteJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 13);
+  messageDesc(file_flick_video_v1_video, 19);
 
 /**
  * @generated from message flick.video.v1.CompleteJobResponse
@@ -453,16 +575,16 @@ export type CompleteJobResponse = Message<"flick.video.v1.CompleteJobResponse"> 
  * Use `create(CompleteJobResponseSchema)` to create a new message.
  */
 export const CompleteJobResponseSchema: GenMessage<CompleteJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 14);
+  messageDesc(file_flick_video_v1_video, 20);
 
 /**
  * @generated from message flick.video.v1.FailJobRequest
  */
 export type FailJobRequest = Message<"flick.video.v1.FailJobRequest"> & {
   /**
-   * @generated from field: int64 video_id = 1;
+   * @generated from field: int64 job_id = 1;
    */
-  videoId: bigint;
+  jobId: bigint;
 
   /**
    * @generated from field: int64 fence = 2;
@@ -487,7 +609,7 @@ export type FailJobRequest = Message<"flick.video.v1.FailJobRequest"> & {
  * Use `create(FailJobRequestSchema)` to create a new message.
  */
 export const FailJobRequestSchema: GenMessage<FailJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 15);
+  messageDesc(file_flick_video_v1_video, 21);
 
 /**
  * @generated from message flick.video.v1.FailJobResponse
@@ -506,7 +628,7 @@ export type FailJobResponse = Message<"flick.video.v1.FailJobResponse"> & {
  * Use `create(FailJobResponseSchema)` to create a new message.
  */
 export const FailJobResponseSchema: GenMessage<FailJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 16);
+  messageDesc(file_flick_video_v1_video, 22);
 
 /**
  * @generated from message flick.video.v1.ListDueJobsRequest
@@ -525,16 +647,16 @@ export type ListDueJobsRequest = Message<"flick.video.v1.ListDueJobsRequest"> & 
  * Use `create(ListDueJobsRequestSchema)` to create a new message.
  */
 export const ListDueJobsRequestSchema: GenMessage<ListDueJobsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 17);
+  messageDesc(file_flick_video_v1_video, 23);
 
 /**
  * @generated from message flick.video.v1.ListDueJobsResponse
  */
 export type ListDueJobsResponse = Message<"flick.video.v1.ListDueJobsResponse"> & {
   /**
-   * @generated from field: repeated int64 video_ids = 1;
+   * @generated from field: repeated int64 job_ids = 1;
    */
-  videoIds: bigint[];
+  jobIds: bigint[];
 };
 
 /**
@@ -542,7 +664,7 @@ export type ListDueJobsResponse = Message<"flick.video.v1.ListDueJobsResponse"> 
  * Use `create(ListDueJobsResponseSchema)` to create a new message.
  */
 export const ListDueJobsResponseSchema: GenMessage<ListDueJobsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 18);
+  messageDesc(file_flick_video_v1_video, 24);
 
 /**
  * @generated from enum flick.video.v1.VideoStatus
@@ -605,6 +727,36 @@ export const VideoService: GenService<{
     methodKind: "unary";
     input: typeof ListPublishedRequestSchema;
     output: typeof ListPublishedResponseSchema;
+  },
+  /**
+   * Deletes a video of the viewer; deleting what is already gone succeeds.
+   *
+   * @generated from rpc flick.video.v1.VideoService.DeleteVideo
+   */
+  deleteVideo: {
+    methodKind: "unary";
+    input: typeof DeleteVideoRequestSchema;
+    output: typeof DeleteVideoResponseSchema;
+  },
+  /**
+   * Ready videos in the order of their ids in the request, as the viewer sees them; others are left out.
+   *
+   * @generated from rpc flick.video.v1.VideoService.BatchGetVideos
+   */
+  batchGetVideos: {
+    methodKind: "unary";
+    input: typeof BatchGetVideosRequestSchema;
+    output: typeof BatchGetVideosResponseSchema;
+  },
+  /**
+   * Authors of ready videos; other videos are left out.
+   *
+   * @generated from rpc flick.video.v1.VideoService.BatchGetAuthors
+   */
+  batchGetAuthors: {
+    methodKind: "unary";
+    input: typeof BatchGetAuthorsRequestSchema;
+    output: typeof BatchGetAuthorsResponseSchema;
   },
   /**
    * Number of videos per author; authors without any are left out.
