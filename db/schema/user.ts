@@ -1,4 +1,4 @@
-import { bigint, mysqlTable, uniqueIndex, varchar } from "drizzle-orm/mysql-core";
+import { bigint, index, int, mysqlEnum, mysqlTable, tinyint, uniqueIndex, varchar } from "drizzle-orm/mysql-core";
 
 import { text4 } from "./columns.ts";
 
@@ -20,4 +20,31 @@ export const users = mysqlTable(
     createdAt: bigint({ mode: "number" }).notNull(),
   },
   (table) => [uniqueIndex("users_name_key").on(table.nameKey)],
+);
+
+/** Pictures that users uploaded for their profiles; a row is also the media worker's job. Owner: the user service. */
+export const profileImages = mysqlTable(
+  "profile_images",
+  {
+    /** Made when the upload began: of two pictures for one place the larger id is the newer one. */
+    id: bigint({ mode: "number" }).primaryKey(),
+    userId: bigint({ mode: "number" }).notNull(),
+    kind: mysqlEnum(["avatar", "background"]).notNull(),
+    status: mysqlEnum(["uploaded", "processing", "ready", "failed"]).notNull(),
+    /** Why it failed, for operators. */
+    statusReason: text4(255).notNull().default(""),
+    /** Object keys: the upload, which is deleted when the job has ended, and what was made of it (empty until ready). */
+    rawKey: varchar({ length: 255 }).notNull(),
+    imageKey: varchar({ length: 255 }).notNull().default(""),
+    /** Milliseconds since 1970 at which the upload was accepted. */
+    createdAt: bigint({ mode: "number" }).notNull(),
+    /** As in the table of videos. */
+    jobAttempts: tinyint().notNull().default(0),
+    jobFence: int().notNull().default(0),
+    jobDueAt: bigint({ mode: "number" }).notNull(),
+  },
+  (table) => [
+    index("profile_images_user").on(table.userId, table.kind, table.status, table.id),
+    index("profile_images_due").on(table.status, table.jobDueAt),
+  ],
 );
