@@ -1,7 +1,3 @@
-import { createHash } from "node:crypto";
-
-import { isRedisError, type RedisConnection } from "./redis-connection.ts";
-
 /*
  * How the event log lies in Redis (7.0 or newer), and the steps on it that must be atomic.
  *
@@ -188,23 +184,3 @@ for _, letter in ipairs(letters) do
 end
 return #letters
 `;
-
-const shaOf = new Map<string, string>();
-
-/** Runs a script by its SHA, and sends its text only to a server that does not know it (yet, or any more). */
-export async function runScript(
-  connection: RedisConnection,
-  script: string,
-  keys: readonly string[],
-  args: readonly (string | number)[],
-): Promise<unknown> {
-  const sha = shaOf.get(script) ?? createHash("sha1").update(script).digest("hex");
-  shaOf.set(script, sha);
-  const rest = [String(keys.length), ...keys, ...args.map(String)];
-  try {
-    return await connection.send("EVALSHA", [sha, ...rest]);
-  } catch (error) {
-    if (!isRedisError(error, "NOSCRIPT")) throw error;
-    return await connection.send("EVAL", [script, ...rest]);
-  }
-}

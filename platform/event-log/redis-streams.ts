@@ -1,8 +1,9 @@
 import type { Log } from "../log.ts";
+import { createRedisConnection } from "../redis-connection.ts";
+import { runScript } from "../redis-script.ts";
 import type { DeadLetter, EventLog, ReceivedEvent, Subscription } from "./event-log.ts";
 import { checkRecords, checkTopic } from "./limits.ts";
-import { createRedisConnection } from "./redis-connection.ts";
-import { lagScript, publishScript, redisKeys, replayScript, runScript } from "./redis-scripts.ts";
+import { lagScript, publishScript, redisKeys, replayScript } from "./redis-scripts.ts";
 import { joinGroup, type Entry } from "./redis-subscription.ts";
 
 export interface RedisStreamsOptions {

@@ -3,14 +3,14 @@ import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Log } from "../log.ts";
+import { isRedisError, type RedisConnection } from "../redis-connection.ts";
+import { runScript } from "../redis-script.ts";
 import type { ReceivedEvent, SubscribeOptions, Subscription } from "./event-log.ts";
-import { isRedisError, type RedisConnection } from "./redis-connection.ts";
 import {
   buryScript,
   leaveScript,
   redisKeys,
   retryScript,
-  runScript,
   sweepScript,
   takeScript,
   touchScript,

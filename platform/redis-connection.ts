@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import { RedisClient } from "bun";
 
-import type { Log } from "../log.ts";
+import type { Log } from "./log.ts";
 
 /** A connection that comes back by itself. Commands fail in time while it is away; none is sent twice. */
 export interface RedisConnection {
@@ -11,6 +11,8 @@ export interface RedisConnection {
    * @throws {RedisUnavailable} when there was no connection in time, or it broke before the answer (the command may have run).
    */
   send(command: string, args: readonly string[], answerWithinMs?: number): Promise<unknown>;
+  /** Is there a connection now? When not, one is being made from now on. */
+  isConnected(): boolean;
   /** Milliseconds since 1970 at which the connection last came back, 0 while it never broke. */
   cameBackAt(): number;
   close(): void;
@@ -119,6 +121,10 @@ export function createRedisConnection(options: { url: string; log: Log; timeoutM
         if (isRedisError(error) || error instanceof RedisUnavailable) throw error;
         throw new RedisUnavailable(`the connection to Redis broke during ${command}`, { cause: error });
       }
+    },
+    isConnected() {
+      if (!live && !connecting && !closing.signal.aborted) void startConnecting();
+      return live !== undefined;
     },
     cameBackAt: () => cameBackAt,
     close() {
