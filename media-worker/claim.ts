@@ -1,26 +1,46 @@
 import { createHash } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import type { Client } from "@connectrpc/connect";
 import { reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
-import type { Job, MediaJobService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
-export type MediaJobs = Client<typeof MediaJobService>;
+/** The service that keeps the jobs of one kind: a client of `MediaJobService` or of `ImageJobService`. */
+export interface JobService<J extends Job, Made> {
+  claimJob(request: { jobId: bigint }): Promise<{ job?: J | undefined }>;
+  renewJob(request: ClaimedJob): Promise<{ leaseMs: bigint }>;
+  completeJob(request: ClaimedJob & Made): Promise<object>;
+  failJob(
+    request: ClaimedJob & { reason: string; permanent: boolean },
+    options: { signal: AbortSignal },
+  ): Promise<{ retryInMs: bigint }>;
+  listDueJobs(request: { limit: number }): Promise<{ jobIds: bigint[] }>;
+}
+
+interface ClaimedJob {
+  jobId: bigint;
+  /** Fencing number of the claim. */
+  fence: bigint;
+}
+
+/** What every kind of job says of itself. */
+export interface Job extends ClaimedJob {
+  /** Object key of the upload. */
+  rawKey: string;
+  /** 1 for the first try. */
+  attempt: number;
+  leaseMs: bigint;
+}
 
 /** A job that this worker holds. The lease is renewed at a third of its length until the job has ended. */
-export interface Claim {
-  readonly videoId: bigint;
-  /** Object key of the upload. */
-  readonly rawKey: string;
-  readonly attempt: number;
-  /** Names the video in logs, which ids never reach. */
+export interface Claim<J extends Job, Made> {
+  readonly job: J;
+  /** Names the job in logs, which ids never reach. */
   readonly tag: string;
   /** Aborts with {@link ClaimLost} when somebody else may have the job. */
   readonly signal: AbortSignal;
   /** Makes sure that the job is still ours, and for a whole lease. */
   renew(): Promise<void>;
-  /** Publishes the video. */
+  /** Hands over what was made. */
   complete(made: Made): Promise<void>;
   /**
    * Ends the attempt.
@@ -32,15 +52,7 @@ export interface Claim {
   drop(): void;
 }
 
-export interface Made {
-  playKey: string;
-  coverKey: string;
-  width: number;
-  height: number;
-  durationMs: number;
-}
-
-/** The job was taken over, ended or deleted, or the lease ran out while the video service could not be reached. */
+/** The job was taken over, ended or deleted, or the lease ran out while the service could not be reached. */
 class ClaimLost extends Error {
   override name = "ClaimLost";
 }
@@ -48,15 +60,18 @@ class ClaimLost extends Error {
 const retryAfterMs = 1000;
 
 /** Takes a job if it is due and nobody holds it; null when there is nothing to do. */
-export async function claimJob(jobs: MediaJobs, videoId: bigint): Promise<Claim | null> {
+export async function claimJob<J extends Job, Made>(
+  jobs: JobService<J, Made>,
+  jobId: bigint,
+): Promise<Claim<J, Made> | null> {
   const askedAt = performance.now();
-  const { job } = await jobs.claimJob({ videoId });
+  const { job } = await jobs.claimJob({ jobId });
   return job ? holdClaim(jobs, job, askedAt) : null;
 }
 
-function holdClaim(jobs: MediaJobs, job: Job, claimedAt: number): Claim {
-  const { videoId, fence, rawKey, attempt } = job;
-  const claim = { videoId, fence };
+function holdClaim<J extends Job, Made>(jobs: JobService<J, Made>, job: J, claimedAt: number): Claim<J, Made> {
+  const { jobId, fence } = job;
+  const claim = { jobId, fence };
   const lost = new AbortController();
   let leaseMs = Number(job.leaseMs);
   let renewal: NodeJS.Timeout | undefined;
@@ -112,10 +127,8 @@ function holdClaim(jobs: MediaJobs, job: Job, claimedAt: number): Claim {
 
   lease(claimedAt);
   return {
-    videoId,
-    rawKey,
-    attempt,
-    tag: tagOf(videoId),
+    job,
+    tag: tagOf(jobId),
     signal: lost.signal,
     async renew() {
       stopRenewing();
@@ -127,7 +140,7 @@ function holdClaim(jobs: MediaJobs, job: Job, claimedAt: number): Claim {
     },
     async complete(made) {
       stopRenewing();
-      await insist(() => jobs.completeJob({ ...claim, ...made, durationMs: BigInt(made.durationMs) }), lost.signal);
+      await insist(() => jobs.completeJob({ ...claim, ...made }), lost.signal);
     },
     async fail(reason, permanent, signal) {
       stopRenewing();
@@ -148,7 +161,7 @@ function holdClaim(jobs: MediaJobs, job: Job, claimedAt: number): Claim {
 /** Answers that another try does not change. */
 const refusals = new Set([Reason.INVALID_PARAMETER, Reason.UNAUTHENTICATED, Reason.PERMISSION_DENIED]);
 
-/** The first 48 bits of the id's SHA-256: enough to follow one video through the logs. */
-function tagOf(videoId: bigint): string {
-  return createHash("sha256").update(String(videoId)).digest("hex").slice(0, 12);
+/** The first 48 bits of the id's SHA-256: enough to follow one job through the logs. */
+function tagOf(jobId: bigint): string {
+  return createHash("sha256").update(String(jobId)).digest("hex").slice(0, 12);
 }

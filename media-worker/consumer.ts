@@ -4,15 +4,14 @@ import { decodeChange } from "@flick/platform/cdc/change-event.ts";
 import type { EventLog, ReceivedEvent } from "@flick/platform/event-log/event-log.ts";
 import type { Log } from "@flick/platform/log.ts";
 
-import { claimJob, type MediaJobs } from "./claim.ts";
-import type { RunJob } from "./job.ts";
+import type { JobKind } from "./job.ts";
 import { createSlots } from "./slots.ts";
 
 export interface ConsumerOptions {
-  jobs: MediaJobs;
+  /** Their topics differ. */
+  kinds: readonly JobKind[];
   events: EventLog;
-  runJob: RunJob;
-  /** Jobs at work at once. */
+  /** Jobs at work at once, of all kinds together. */
   concurrency: number;
   sweepIntervalMs: number;
   log: Log;
@@ -29,9 +28,10 @@ export interface Consumer {
 }
 
 export const videosTopic = "cdc.videos";
+export const imagesTopic = "cdc.profile_images";
 export const mediaGroup = "media";
 
-/** Time for telling the video service about the jobs that a stop interrupted. */
+/** Time for telling the services about the jobs that a stop interrupted. */
 const giveBackMs = 3_000;
 /** A wake-up that fails for longer than this is left to the sweep. */
 const retryDelaysMs = [1_000, 5_000, 15_000, 60_000];
@@ -40,44 +40,42 @@ const clockSkewMs = 2_000;
 const dueJobsPerSweep = 50;
 
 /**
- * Finds jobs in two ways that share the same slots: a change of `videos` wakes it up at once, and a sweep asks for what is due, for
- * when an event was lost, a worker died or a retry has come. Which of several workers gets a job, the video service decides.
+ * Finds jobs in two ways that share the same slots: a change of a row wakes it up at once, and a sweep asks for what is due, for
+ * when an event was lost, a worker died or a retry has come. Which of several workers gets a job, its service decides.
  */
 export async function startConsumer(options: ConsumerOptions): Promise<Consumer> {
-  const { jobs, events, runJob, concurrency, sweepIntervalMs, log } = options;
+  const { kinds, events, concurrency, sweepIntervalMs, log } = options;
   const slots = createSlots(concurrency);
-  const running = new Set<bigint>();
+  const running = new Set<string>();
   const stopping = new AbortController();
   const halt = new AbortController();
 
   /** Waits for a slot and does the job, if it is still to be had. Tells whether it was. */
-  const work = (videoId: bigint) =>
+  const work = (kind: JobKind, jobId: bigint) =>
     slots.use(async () => {
-      if (running.has(videoId)) return false;
-      running.add(videoId);
+      const key = `${kind.topic} ${jobId}`;
+      if (running.has(key)) return false;
+      running.add(key);
       try {
-        const claim = await claimJob(jobs, videoId);
-        if (!claim) return false;
-        await runJob(claim, halt.signal);
-        return true;
+        return await kind.work(jobId, halt.signal);
       } finally {
-        running.delete(videoId);
+        running.delete(key);
       }
     }, stopping.signal);
 
   /** Throws when the service cannot be reached: the event log then delivers the event again. */
   async function onEvent(event: ReceivedEvent): Promise<void> {
-    const videoId = dueVideo(event);
-    if (videoId !== null) await work(videoId);
+    const kind = kinds.find(({ topic }) => topic === event.topic);
+    const jobId = dueJob(event);
+    if (kind && jobId !== null) await work(kind, jobId);
   }
 
   /** Works through what is due, as many jobs at once as there are slots; tells how many it did. */
-  async function sweep(): Promise<number> {
-    const { videoIds } = await jobs.listDueJobs({ limit: dueJobsPerSweep });
-    const queue = videoIds.values();
+  async function sweep(kind: JobKind): Promise<number> {
+    const queue = (await kind.listDue(dueJobsPerSweep)).values();
     let done = 0;
     const lane = async () => {
-      for (const videoId of queue) if (await work(videoId)) done++;
+      for (const jobId of queue) if (await work(kind, jobId)) done++;
     };
     const lanes = await Promise.allSettled(Array.from({ length: concurrency }, lane));
     const broken = lanes.find((result) => result.status === "rejected");
@@ -85,10 +83,10 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
     return done;
   }
 
-  async function sweepAgainAndAgain(): Promise<void> {
+  async function sweepAgainAndAgain(kind: JobKind): Promise<void> {
     while (!stopping.signal.aborted) {
-      const done = await sweep().catch((error: unknown) => {
-        if (!stopping.signal.aborted) log.warn("sweep failed", { error });
+      const done = await sweep(kind).catch((error: unknown) => {
+        if (!stopping.signal.aborted) log.warn("sweep failed", { topic: kind.topic, error });
         return 0;
       });
       // Somewhat random, so that workers which started together do not go on asking together.
@@ -99,7 +97,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
 
   const subscription = await events.subscribe({
     group: mediaGroup,
-    topics: [videosTopic],
+    topics: kinds.map(({ topic }) => topic),
     // A busy worker leaves its wake-ups to others.
     concurrency,
     retryDelaysMs,
@@ -108,21 +106,21 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
       if (!stopping.signal.aborted) log.warn("event failed", { attempt, outcome, error });
     },
   });
-  const sweeping = sweepAgainAndAgain();
+  const sweeping = kinds.map(sweepAgainAndAgain);
 
   return {
     running: () => running.size,
     async stop(drainMs) {
       stopping.abort(new Error("the worker is stopping"));
       const timer = setTimeout(() => halt.abort(new Error("the worker is stopping")), drainMs);
-      await Promise.all([subscription.close(drainMs + giveBackMs), sweeping]);
+      await Promise.all([subscription.close(drainMs + giveBackMs), ...sweeping]);
       clearTimeout(timer);
     },
   };
 }
 
-/** The video that a change makes due now, or null. */
-function dueVideo(event: ReceivedEvent): bigint | null {
+/** The job that a change makes due now, or null. */
+function dueJob(event: ReceivedEvent): bigint | null {
   const { after } = decodeChange(event.value);
   if (after?.["status"] !== "uploaded") return null;
   return Number(after["job_due_at"]) <= Date.now() + clockSkewMs ? BigInt(String(after["id"])) : null;

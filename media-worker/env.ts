@@ -13,7 +13,7 @@ export function readWorkerEnv(source?: Record<string, string | undefined>) {
   return readEnv(
     {
       LOG_LEVEL: v.optional(v.picklist(["debug", "info", "warn", "error"]), "info"),
-      /** The video service. */
+      /** The services that keep the jobs: video and user. */
       ORIGIN_URL: url("http:", "https:"),
       REDIS_URL: url("redis:", "rediss:"),
       OSS_URL: url("http:", "https:"),
@@ -34,6 +34,7 @@ export function readWorkerEnv(source?: Record<string, string | undefined>) {
       /** How long a stop waits for jobs at work. */
       DRAIN_MS: v.optional(whole(0, 600_000), "10000"),
       MAX_INPUT_BYTES: v.optional(whole(1024, 4_000_000_000), "1073741824"),
+      MAX_IMAGE_BYTES: v.optional(whole(1024, 100_000_000), "10485760"),
       MAX_DURATION_S: v.optional(whole(1, 86_400), "600"),
       MAX_PIXELS: v.optional(whole(256, 67_108_864), String(4096 * 4096)),
       /** Of `GET /healthz`. */

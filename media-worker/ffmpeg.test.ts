@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { createFfmpeg, diesWithWorker, FfmpegFailure } from "./ffmpeg.ts";
-import { planVideo, type Limits } from "./plan.ts";
+import { planVideo, videoFormats, type Limits } from "./plan.ts";
 import { makeClip } from "./testing.ts";
 
 const limits: Limits = { maxInputBytes: 1e9, maxDurationS: 600, maxPixels: 4096 * 4096 };
@@ -20,7 +20,10 @@ beforeAll(async () => {
 afterAll(() => rm(dir, { recursive: true }));
 
 async function planned() {
-  return planVideo(await ffmpeg.probe(dir, "input", { maxPixels: limits.maxPixels, signal: forever }), limits);
+  return planVideo(
+    await ffmpeg.probe(dir, "input", { maxPixels: limits.maxPixels, formats: videoFormats, signal: forever }),
+    limits,
+  );
 }
 
 async function failure(work: Promise<unknown>): Promise<FfmpegFailure> {
@@ -50,13 +53,13 @@ test("an abort ends a probe", async () => {
   const slow = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: await script("slow", "exec sleep 20") });
   const startedAt = performance.now();
   const signal = AbortSignal.timeout(300);
-  await expect(slow.probe(dir, "input", { maxPixels: 1, signal })).rejects.toThrow("timed out");
+  await expect(slow.probe(dir, "input", { maxPixels: 1, formats: videoFormats, signal })).rejects.toThrow("timed out");
   expect(performance.now() - startedAt).toBeLessThan(2_000);
 });
 
 test("what a file makes ffprobe say is not kept beyond a bound", async () => {
   const loud = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: await script("loud", "exec yes") });
-  const { kind } = await failure(loud.probe(dir, "input", { maxPixels: 1, signal: forever }));
+  const { kind } = await failure(loud.probe(dir, "input", { maxPixels: 1, formats: videoFormats, signal: forever }));
   expect(kind).toBe("signal");
 });
 
@@ -64,14 +67,16 @@ test("a program that is missing is no fault of the file", async () => {
   const nowhere = createFfmpeg({ ffmpegPath: "/nowhere/ffmpeg", ffprobePath: "/nowhere/ffprobe" });
   const plan = await planned();
   expect((await failure(nowhere.run(dir, plan, forever))).kind).toBe("start");
-  expect((await failure(nowhere.probe(dir, "input", { maxPixels: 1, signal: forever }))).kind).toBe("start");
+  expect(
+    (await failure(nowhere.probe(dir, "input", { maxPixels: 1, formats: videoFormats, signal: forever }))).kind,
+  ).toBe("start");
 });
 
 describe("the programs run", () => {
   /** What a program sees that is started as ffprobe is. */
   async function seen(command: string): Promise<string> {
     const spy = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: await script("spy", `{ ${command}; } >&2; exit 1`) });
-    const { output } = await failure(spy.probe(dir, "input", { maxPixels: 1, signal: forever }));
+    const { output } = await failure(spy.probe(dir, "input", { maxPixels: 1, formats: videoFormats, signal: forever }));
     return output.stderr.trim();
   }
 

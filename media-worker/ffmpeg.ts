@@ -3,17 +3,21 @@ import { promisify } from "node:util";
 
 import fluent from "fluent-ffmpeg";
 
-import { hostileInputOptions, inputFile, type Plan } from "./plan.ts";
+import { hostileInputOptions, inputFile, type FfmpegRun } from "./plan.ts";
 import { parseProbe, probeEntries, type Probe } from "./probe.ts";
 
 /** Runs FFmpeg's programs on files that nobody vouches for; launch.sh says how they are fenced in. */
 export interface Ffmpeg {
   /** What ffprobe says of a file in a folder. */
-  probe(dir: string, file: string, options: { maxPixels: number; signal: AbortSignal }): Promise<Probe>;
+  probe(
+    dir: string,
+    file: string,
+    options: { maxPixels: number; formats: string; signal: AbortSignal },
+  ): Promise<Probe>;
   /** @throws when a program or an encoder that every job needs is missing. */
   check(): Promise<void>;
   /** Carries out a plan in the folder of a job. Its child is gone when this settles. */
-  run(dir: string, plan: Plan, signal: AbortSignal): Promise<FfmpegOutput>;
+  run(dir: string, plan: FfmpegRun, signal: AbortSignal): Promise<FfmpegOutput>;
 }
 
 export interface FfmpegOutput {
@@ -59,12 +63,12 @@ export function createFfmpeg(options: { ffmpegPath: string; ffprobePath: string 
   fluent.setFfmpegPath(launcher);
 
   return {
-    async probe(dir, file, { maxPixels, signal }) {
+    async probe(dir, file, { maxPixels, formats, signal }) {
       signal.throwIfAborted();
       // Not by fluent-ffmpeg: its ffprobe has no time limit, cannot be killed, keeps all output in memory, and reads a text form
       // in which a title with line breaks can pass for a stream.
       const fence = [String(process.pid), String(probeCpuSeconds), "0"];
-      const input = ["-v", "error", ...hostileInputOptions(maxPixels), "-threads", "1", "-i", file];
+      const input = ["-v", "error", ...hostileInputOptions(maxPixels, formats), "-threads", "1", "-i", file];
       const answer = ["-show_entries", probeEntries, "-of", "json=c=1"];
       const child = Bun.spawn([launcher, options.ffprobePath, ...fence, ...input, ...answer], {
         cwd: dir,
@@ -166,6 +170,6 @@ function failure(
 }
 
 /** Twice what the threads of the run could use within its time limit: for a run that nobody watches any more. */
-function cpuSeconds(plan: Plan): number {
+function cpuSeconds(plan: FfmpegRun): number {
   return Math.ceil((plan.timeLimitMs / 1000) * 8);
 }

@@ -1,60 +1,97 @@
 import type { Log } from "@flick/platform/log.ts";
 
-import { BadVideo } from "./bad-video.ts";
-import type { Claim } from "./claim.ts";
+import { BadUpload } from "./bad-upload.ts";
+import { claimJob, type Claim, type Job, type JobService } from "./claim.ts";
 import { FfmpegFailure } from "./ffmpeg.ts";
-import type { ProcessVideo } from "./process-video.ts";
 
-/**
- * Carries a claimed job to its end, whatever that is, and logs it. Never throws.
- * @param halt aborts when the worker has to stop at once.
- */
-export type RunJob = (claim: Claim, halt: AbortSignal) => Promise<void>;
+/** One kind of jobs, as whoever looks for work sees it. */
+export interface JobKind {
+  /** Where changes of its rows are told. */
+  topic: string;
+  /** Jobs that are due and held by nobody. */
+  listDue(limit: number): Promise<bigint[]>;
+  /**
+   * Takes a job, if it is still to be had, and carries it to its end, whatever that is. Tells whether there was something to do.
+   * Throws only when the service cannot be reached for the claim.
+   *
+   * @param halt aborts when the worker has to stop at once.
+   */
+  work(jobId: bigint, halt: AbortSignal): Promise<boolean>;
+}
 
-/** What the author reads when the last attempt ends with a fault of ours. */
-const ourFault = "This video could not be processed. Please upload it again.";
+export interface JobKindOptions<J extends Job, Made> {
+  /** What its jobs are called in the log. */
+  name: string;
+  topic: string;
+  jobs: JobService<J, Made>;
+  /**
+   * Does the work and completes the claim; returns what the log should tell of it.
+   *
+   * @throws {BadUpload} when the file is at fault, the signal's reason when it aborts, and anything else for faults that may pass.
+   */
+  process: (claim: Claim<J, Made>, signal: AbortSignal) => Promise<object>;
+  /** What is said when the last attempt ends with a fault of ours. */
+  ourFault: string;
+  /** Ids beside that of the job which may be in the text of an error. */
+  otherIds: (job: J) => bigint[];
+  log: Log;
+}
+
 /** Also when the worker is stopping: the lease lapses soon enough. */
 const tellWithinMs = 2_000;
 const loggedStderr = 2_000;
 
-export function createJobRunner({ processVideo, log }: { processVideo: ProcessVideo; log: Log }): RunJob {
-  return async (claim, halt) => {
-    const { tag: video, attempt } = claim;
-    const startedAt = performance.now();
-    log.info("job taken", { video, attempt });
-    try {
-      const processed = await processVideo(claim, AbortSignal.any([claim.signal, halt]));
-      log.info("job ready", { video, attempt, totalMs: Math.round(performance.now() - startedAt), ...processed });
-    } catch (error) {
-      await giveUp(claim, error, halt);
-    } finally {
-      claim.drop();
-    }
+export function createJobKind<J extends Job, Made>(options: JobKindOptions<J, Made>): JobKind {
+  const { name, topic, jobs, log } = options;
+
+  return {
+    topic,
+
+    async listDue(limit) {
+      return (await jobs.listDueJobs({ limit })).jobIds;
+    },
+
+    async work(jobId, halt) {
+      const claim = await claimJob(jobs, jobId);
+      if (!claim) return false;
+      const startedAt = performance.now();
+      const which = { [name]: claim.tag, attempt: claim.job.attempt };
+      log.info("job taken", which);
+      try {
+        const processed = await options.process(claim, AbortSignal.any([claim.signal, halt]));
+        log.info("job ready", { ...which, totalMs: Math.round(performance.now() - startedAt), ...processed });
+      } catch (error) {
+        await giveUp(claim, error, halt, which);
+      } finally {
+        claim.drop();
+      }
+      return true;
+    },
   };
 
-  async function giveUp(claim: Claim, error: unknown, halt: AbortSignal): Promise<void> {
-    const { tag: video, attempt } = claim;
+  async function giveUp(claim: Claim<J, Made>, error: unknown, halt: AbortSignal, which: object): Promise<void> {
     if (claim.signal.aborted) {
-      log.warn("job lost", { video, attempt, why: String(claim.signal.reason) });
+      log.warn("job lost", { ...which, why: String(claim.signal.reason) });
       return;
     }
-    const bad = error instanceof BadVideo;
-    const reason = bad ? error.message : ourFault;
+    const bad = error instanceof BadUpload;
+    const reason = bad ? error.message : options.ourFault;
     const fault = bad ? error.cause : error;
-    const fields = { video, attempt, permanent: bad, reason, ...(fault ? { fault: describe(fault, claim) } : {}) };
+    const fields = { ...which, permanent: bad, reason, ...(fault ? { fault: describe(fault, claim) } : {}) };
     try {
       const giveUpAt = halt.aborted ? AbortSignal.timeout(tellWithinMs) : halt;
       const retryInMs = await claim.fail(reason, bad, giveUpAt);
       log.warn("job failed", { ...fields, retryInMs });
     } catch (failError) {
-      log.warn("job failed, and the video service does not know", { ...fields, tellFault: describe(failError, claim) });
+      log.warn("job failed, and its service does not know", { ...fields, tellFault: describe(failError, claim) });
     }
   }
-}
 
-/** An error as text in which the video goes by its tag. */
-function describe(error: unknown, claim: Claim): string {
-  const text = error instanceof Error ? (error.stack ?? String(error)) : String(error);
-  const stderr = error instanceof FfmpegFailure ? `\n${error.output.stderr.slice(-loggedStderr)}` : "";
-  return `${text}${stderr}`.replaceAll(claim.rawKey, "<upload>").replaceAll(String(claim.videoId), claim.tag);
+  /** An error as text in which the job goes by its tag. */
+  function describe(error: unknown, { job, tag }: Claim<J, Made>): string {
+    const text = error instanceof Error ? (error.stack ?? String(error)) : String(error);
+    const stderr = error instanceof FfmpegFailure ? `\n${error.output.stderr.slice(-loggedStderr)}` : "";
+    const told = `${text}${stderr}`.replaceAll(job.rawKey, "<upload>").replaceAll(String(job.jobId), tag);
+    return options.otherIds(job).reduce((safe, id) => safe.replaceAll(String(id), "<id>"), told);
+  }
 }

@@ -5,13 +5,15 @@ import { createLog, type Log } from "@flick/platform/log.ts";
 import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
 import { createServiceTokenSigner } from "@flick/platform/service-token.ts";
 import { createServiceTransport } from "@flick/platform/service-transport.ts";
+import { ImageJobService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import { MediaJobService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
-import { startConsumer } from "./consumer.ts";
+import { imagesTopic, startConsumer, videosTopic } from "./consumer.ts";
 import { readWorkerEnv } from "./env.ts";
 import { createFfmpeg, diesWithWorker } from "./ffmpeg.ts";
 import { serveHealth } from "./health.ts";
-import { createJobRunner } from "./job.ts";
+import { createJobKind } from "./job.ts";
+import { createImageProcessor } from "./process-image.ts";
 import { createVideoProcessor } from "./process-video.ts";
 import { createWorkDir } from "./work-dir.ts";
 
@@ -47,10 +49,28 @@ async function start(env: ReturnType<typeof readWorkerEnv>, log: Log): Promise<v
     maxPixels: env.MAX_PIXELS,
   };
   const events = createRedisStreamsEventLog({ url: env.REDIS_URL, log });
-  const consumer = await startConsumer({
+  const tools = { store, ffmpeg, workDir };
+  const videos = createJobKind({
+    name: "video",
+    topic: videosTopic,
     jobs: createClient(MediaJobService, transport),
+    process: createVideoProcessor({ ...tools, limits }),
+    ourFault: "This video could not be processed. Please upload it again.",
+    otherIds: () => [],
+    log,
+  });
+  const images = createJobKind({
+    name: "image",
+    topic: imagesTopic,
+    jobs: createClient(ImageJobService, transport),
+    process: createImageProcessor({ ...tools, limits: { ...limits, maxInputBytes: env.MAX_IMAGE_BYTES } }),
+    ourFault: "This picture could not be processed. Please upload it again.",
+    otherIds: ({ userId }) => [userId],
+    log,
+  });
+  const consumer = await startConsumer({
+    kinds: [videos, images],
     events,
-    runJob: createJobRunner({ processVideo: createVideoProcessor({ store, ffmpeg, workDir, limits }), log }),
     concurrency: env.CONCURRENCY,
     sweepIntervalMs: env.SWEEP_INTERVAL_MS,
     log,

@@ -1,4 +1,4 @@
-import { BadVideo } from "./bad-video.ts";
+import { BadUpload } from "./bad-upload.ts";
 import type { Probe, ProbedStream } from "./probe.ts";
 
 /** What we accept and how much we spend on it. */
@@ -10,20 +10,23 @@ export interface Limits {
 }
 
 /** One run of FFmpeg that decodes once and writes everything. File names are relative to the folder of the job. */
-export interface Plan {
+export interface FfmpegRun {
   /** Before `-i`. */
   inputOptions: string[];
   filter: string;
   outputs: { file: string; options: string[] }[];
+  /** Kill it after so long. */
+  timeLimitMs: number;
+  /** No file may grow beyond this. */
+  maxOutputBytes: number;
+}
+
+export interface Plan extends FfmpegRun {
   width: number;
   height: number;
   withAudio: boolean;
   /** Pictures to choose the cover from, at most. */
   covers: number;
-  /** Kill it after so long. */
-  timeLimitMs: number;
-  /** No file may grow beyond this. */
-  maxOutputBytes: number;
 }
 
 export const inputFile = "input";
@@ -31,9 +34,14 @@ export const playFile = "play.mp4";
 /** @param index counts from 0, as the statistics of the covers do. */
 export const coverFile = (index: number) => `cover-${index + 1}.jpg`;
 
-/** Read nothing but the one file: no playlists that name others, no network. */
-export const hostileInputOptions = (maxPixels: number) =>
-  words(`-protocol_whitelist file -format_whitelist mov,mp4,m4a,3gp,3g2,mj2,matroska,webm -max_pixels ${maxPixels}`);
+export const videoFormats = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm";
+
+/**
+ * Read nothing but the one file: no playlists that name others, no network.
+ * @param formats names of the demuxers that may be used, with commas between them.
+ */
+export const hostileInputOptions = (maxPixels: number, formats: string) =>
+  words(`-protocol_whitelist file -format_whitelist ${formats} -max_pixels ${maxPixels}`);
 
 const maxWidth = 720;
 /** Phones are at most 2.4 times as tall as wide; H.264 decoders of phones stop not far above. */
@@ -57,7 +65,7 @@ const timeLimitPerSecondMs = 10_000;
 /**
  * From what a file says of itself to the FFmpeg arguments that turn it into a faststart H.264/AAC MP4 and a handful of pictures,
  * one of which becomes the cover.
- * @throws {BadVideo} when it is nothing that we publish.
+ * @throws {BadUpload} when it is nothing that we publish.
  */
 export function planVideo(probe: Probe, limits: Limits): Plan {
   const video = pickVideo(probe, limits);
@@ -70,7 +78,7 @@ export function planVideo(probe: Probe, limits: Limits): Plan {
   return {
     inputOptions: [
       ...words(`-nostdin -v error -threads ${threads}`),
-      ...hostileInputOptions(limits.maxPixels),
+      ...hostileInputOptions(limits.maxPixels, videoFormats),
       // A second more than allowed, so that a file which is longer than it says shows itself in the result.
       ...words(`-t ${limits.maxDurationS + 1}`),
     ],
@@ -91,12 +99,12 @@ export function planVideo(probe: Probe, limits: Limits): Plan {
   };
 }
 
-export function tooLong({ maxDurationS }: Limits): BadVideo {
-  return new BadVideo(`The video is longer than ${maxDurationS} seconds.`);
+export function tooLong({ maxDurationS }: Limits): BadUpload {
+  return new BadUpload(`The video is longer than ${maxDurationS} seconds.`);
 }
 
-export function tooManyPixels({ maxPixels }: Limits): BadVideo {
-  return new BadVideo(`The picture has more than ${maxPixels} pixels.`);
+export function tooManyPixels({ maxPixels }: Limits): BadUpload {
+  return new BadUpload(`The picture has more than ${maxPixels} pixels.`);
 }
 
 function pickVideo(probe: Probe, limits: Limits): ProbedStream {
@@ -106,11 +114,11 @@ function pickVideo(probe: Probe, limits: Limits): ProbedStream {
     if (video.width * video.height > limits.maxPixels) throw tooManyPixels(limits);
     return video;
   }
-  if (videos.length > 0) throw new BadVideo("The picture in this file is in a format that we do not know.");
+  if (videos.length > 0) throw new BadUpload("The picture in this file is in a format that we do not know.");
   if (probe.streams.some((stream) => stream.type === "audio")) {
-    throw new BadVideo("There is only sound in this file, no picture.");
+    throw new BadUpload("There is only sound in this file, no picture.");
   }
-  throw new BadVideo("There is no video in this file.");
+  throw new BadUpload("There is no video in this file.");
 }
 
 /** Size on the screen: turned upright, with square pixels, even as H.264 wants it, never larger than the original. */
@@ -155,6 +163,6 @@ function coverOptions(count: number): string[] {
 }
 
 /** Arguments that hold no spaces themselves. */
-function words(text: string): string[] {
+export function words(text: string): string[] {
   return text.split(" ");
 }

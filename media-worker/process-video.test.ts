@@ -10,13 +10,13 @@ import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
 import type { ObjectStore } from "@flick/platform/object-store/object-store.ts";
 import { createServiceTokenSigner } from "@flick/platform/service-token.ts";
 import { createServiceTransport } from "@flick/platform/service-transport.ts";
-import { MediaJobService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import { MediaJobService, type Job } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
-import { BadVideo } from "./bad-video.ts";
-import { claimJob, type MediaJobs } from "./claim.ts";
+import { BadUpload } from "./bad-upload.ts";
+import { claimJob, type JobService } from "./claim.ts";
 import { createFfmpeg } from "./ffmpeg.ts";
 import type { Limits } from "./plan.ts";
-import { createVideoProcessor, type ProcessVideo } from "./process-video.ts";
+import { createVideoProcessor, type MadeVideo, type ProcessVideo } from "./process-video.ts";
 import { inspect, luminance, makeClip, startJobService, testServiceSecret, type TestJobService } from "./testing.ts";
 import { createWorkDir, type WorkDir } from "./work-dir.ts";
 
@@ -27,7 +27,7 @@ const bear = join(import.meta.dir, "../../shared/media/bear.mp4");
 
 let dir: string;
 let service: TestJobService;
-let jobs: MediaJobs;
+let jobs: JobService<Job, MadeVideo>;
 let store: ObjectStore;
 let workDir: WorkDir;
 
@@ -251,8 +251,8 @@ describe("a bad file fails for good, with a reason for its author", () => {
   /** Asserts the verdict, that it names no path, and that nothing was stored or left behind. */
   async function expectRefusal(file: string, reason: string, changes: Partial<Limits> = {}) {
     const refusal: unknown = await publish(file, processor(changes)).catch((error: unknown) => error);
-    expect(refusal).toBeInstanceOf(BadVideo);
-    const { message } = refusal as BadVideo;
+    expect(refusal).toBeInstanceOf(BadUpload);
+    const { message } = refusal as BadUpload;
     expect(message).toContain(reason);
     expect(message).toMatch(/^[A-Z][^/\\]{1,200}\.$/);
     const videoId = [...service.videos.keys()].at(-1);
@@ -353,7 +353,7 @@ describe("a bad file fails for good, with a reason for its author", () => {
 
   test("one that is gone", async () => {
     const refusal: unknown = await processUpload("raw/nobody").catch((error: unknown) => error);
-    expect(refusal).toBeInstanceOf(BadVideo);
+    expect(refusal).toBeInstanceOf(BadUpload);
     expect(String(refusal)).toContain("no longer there");
   });
 });
@@ -370,7 +370,7 @@ describe("a fault that may pass", () => {
     });
     const fault: unknown = await processUpload("raw/any", processVideo).catch((error: unknown) => error);
     expect(fault).toBeInstanceOf(Error);
-    expect(fault).not.toBeInstanceOf(BadVideo);
+    expect(fault).not.toBeInstanceOf(BadUpload);
     expect(jobFolders()).toEqual([]);
   });
 });

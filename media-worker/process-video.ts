@@ -1,14 +1,14 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 
-import { ObjectNotFound, ObjectTooLarge, type ObjectStore } from "@flick/platform/object-store/object-store.ts";
+import type { ObjectStore } from "@flick/platform/object-store/object-store.ts";
 
-import { BadVideo } from "./bad-video.ts";
-import type { Claim, Made } from "./claim.ts";
-import { FfmpegFailure, type Ffmpeg, type FfmpegOutput } from "./ffmpeg.ts";
-import { coverFile, inputFile, planVideo, playFile, type Limits, type Plan } from "./plan.ts";
+import type { Claim, Job } from "./claim.ts";
+import { fetchInput } from "./fetch-input.ts";
+import type { Ffmpeg, FfmpegOutput } from "./ffmpeg.ts";
+import { coverFile, inputFile, planVideo, playFile, videoFormats, type Limits, type Plan } from "./plan.ts";
 import type { Probe } from "./probe.ts";
-import { checkResult, chooseCover, whyUndecodable, whyUnreadable } from "./verdict.ts";
+import { blame, checkResult, chooseCover, whyUndecodable, whyUnreadable } from "./verdict.ts";
 import type { WorkDir } from "./work-dir.ts";
 
 export interface ProcessorOptions {
@@ -18,8 +18,20 @@ export interface ProcessorOptions {
   limits: Limits;
 }
 
-/** What became of a video, for the log. */
-interface Processed extends Omit<Made, "playKey" | "coverKey"> {
+/** What a video has become. */
+export interface MadeVideo {
+  playKey: string;
+  coverKey: string;
+  width: number;
+  height: number;
+  durationMs: bigint;
+}
+
+/** The same, for the log. */
+interface Processed {
+  width: number;
+  height: number;
+  durationMs: number;
   inputBytes: number;
   outputBytes: number;
   fetchMs: number;
@@ -27,22 +39,24 @@ interface Processed extends Omit<Made, "playKey" | "coverKey"> {
   storeMs: number;
 }
 
-export type ProcessVideo = (claim: Claim, signal: AbortSignal) => Promise<Processed>;
+export type ProcessVideo = (claim: Claim<Job, MadeVideo>, signal: AbortSignal) => Promise<Processed>;
 
 /** An object under one of our keys is written with the same content again, and never changed. */
-const forever = { public: true, cacheControl: "public, max-age=31536000, immutable" };
+export const forever = { public: true, cacheControl: "public, max-age=31536000, immutable" };
 
 /**
  * Makes of an upload what players play: fetch, probe, plan, run, check, store, complete. Doing it again gives the same objects.
  *
- * The processor throws {@link BadVideo} when the file is at fault, the signal's reason when it aborts, and anything else for
+ * The processor throws {@link BadUpload} when the file is at fault, the signal's reason when it aborts, and anything else for
  * faults that may pass.
  */
 export function createVideoProcessor({ store, ffmpeg, workDir, limits }: ProcessorOptions): ProcessVideo {
+  const probing = { maxPixels: limits.maxPixels, formats: videoFormats };
+
   return (claim, signal) =>
     workDir.with(async (dir) => {
       const startedAt = performance.now();
-      const inputBytes = await fetchInput(claim.rawKey, dir, signal);
+      const inputBytes = await fetchInput(store, claim.job.rawKey, dir, { maxBytes: limits.maxInputBytes, signal });
       const fetchedAt = performance.now();
       const source = await probeInput(dir, signal);
       const plan = planVideo(source, limits);
@@ -51,11 +65,13 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
       const transcodedAt = performance.now();
       // Whoever lost the job in the meantime must not write over what its new holder stored.
       await claim.renew();
-      const stored = await storeOutputs(claim.videoId, dir, chooseCover(output.stdout, plan.covers), signal);
-      const made = { width: plan.width, height: plan.height, durationMs };
-      await claim.complete({ ...made, playKey: stored.playKey, coverKey: stored.coverKey });
+      const stored = await storeOutputs(claim.job.jobId, dir, chooseCover(output.stdout, plan.covers), signal);
+      const size = { width: plan.width, height: plan.height };
+      const { playKey, coverKey } = stored;
+      await claim.complete({ ...size, durationMs: BigInt(durationMs), playKey, coverKey });
       return {
-        ...made,
+        ...size,
+        durationMs,
         inputBytes,
         outputBytes: stored.bytes,
         fetchMs: Math.round(fetchedAt - startedAt),
@@ -64,25 +80,11 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
       };
     });
 
-  /** Bytes of the upload. */
-  async function fetchInput(rawKey: string, dir: string, signal: AbortSignal): Promise<number> {
-    const path = join(dir, inputFile);
-    try {
-      await store.getFile(rawKey, path, { maxBytes: limits.maxInputBytes, signal });
-    } catch (error) {
-      signal.throwIfAborted();
-      if (error instanceof ObjectNotFound) throw gone();
-      if (error instanceof ObjectTooLarge) throw tooLarge(limits);
-      throw error;
-    }
-    return (await stat(path)).size;
-  }
-
   async function probeInput(dir: string, signal: AbortSignal): Promise<Probe> {
     try {
-      return await ffmpeg.probe(dir, inputFile, { maxPixels: limits.maxPixels, signal });
+      return await ffmpeg.probe(dir, inputFile, { ...probing, signal });
     } catch (error) {
-      throw blame(error, whyUnreadable);
+      throw blame(error, (failure) => whyUnreadable(failure, limits));
     }
   }
 
@@ -90,19 +92,13 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
     try {
       return await ffmpeg.run(dir, plan, signal);
     } catch (error) {
-      throw blame(error, whyUndecodable);
+      throw blame(error, (failure) => whyUndecodable(failure, limits));
     }
-  }
-
-  function blame(error: unknown, why: (failure: FfmpegFailure, limits: Limits) => BadVideo | null): unknown {
-    const bad = error instanceof FfmpegFailure ? why(error, limits) : null;
-    if (bad) bad.cause = error;
-    return bad ?? error;
   }
 
   /** Milliseconds of video that the run made. */
   async function check(dir: string, source: Probe, plan: Plan, output: FfmpegOutput, signal: AbortSignal) {
-    const result = await ffmpeg.probe(dir, playFile, { maxPixels: limits.maxPixels, signal });
+    const result = await ffmpeg.probe(dir, playFile, { ...probing, signal });
     return checkResult(source, plan, result, output, limits);
   }
 
@@ -121,6 +117,3 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
     return { playKey, coverKey, bytes: (await stat(playPath)).size + (await stat(coverPath)).size };
   }
 }
-
-const tooLarge = ({ maxInputBytes }: Limits) => new BadVideo(`The file is larger than ${maxInputBytes} bytes.`);
-const gone = () => new BadVideo("The uploaded file is no longer there. Please upload it again.");

@@ -1,8 +1,15 @@
+import { join } from "node:path";
+
 import { createConnectRouter } from "@connectrpc/connect";
 import { createFetchHandler } from "@connectrpc/connect/protocol";
 import { createServiceTokenVerifier } from "@flick/platform/service-token.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
+import {
+  ImageJobService,
+  type CompleteJobRequest as CompleteImageRequest,
+  type ImageKind,
+} from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import {
   MediaJobService,
   type CompleteJobRequest,
@@ -12,27 +19,36 @@ import { serviceTokenHeader } from "@flick/proto/upload.ts";
 
 export const testServiceSecret = "a secret that only these tests know of";
 
-/** A video as the job service of the tests remembers it. */
-export interface TestVideo {
+/** A job as the service of the tests remembers it. */
+interface TestJob<Completed> {
   rawKey: string;
   status: "uploaded" | "processing" | "ready" | "failed";
   fence: bigint;
   attempts: number;
   dueAt: number;
   /** Every call that ended an attempt and was accepted. */
-  completed: CompleteJobRequest[];
-  failed: FailJobRequest[];
+  completed: Completed[];
+  failed: Pick<FailJobRequest, "reason" | "permanent">[];
   renewals: number;
+}
+
+export type TestVideo = TestJob<CompleteJobRequest>;
+
+interface TestImage extends TestJob<CompleteImageRequest> {
+  userId: bigint;
+  kind: ImageKind;
 }
 
 export interface TestJobService {
   url: string;
   videos: Map<bigint, TestVideo>;
+  images: Map<bigint, TestImage>;
   /** A new video that is due; returns its id. */
   add(rawKey: string): bigint;
-  /** Videos that ClaimJob was called for, whatever came of it. */
+  addImage(rawKey: string, userId: bigint, kind: ImageKind): bigint;
+  /** Jobs that ClaimJob was called for, whatever came of it. */
   claims: bigint[];
-  /** Calls of ListDueJobs so far. */
+  /** Calls of ListDueJobs for videos so far. */
   sweeps(): number;
   /** What happens when another worker takes a job over. */
   steal(videoId: bigint): void;
@@ -45,59 +61,81 @@ export interface TestJobService {
 let lastId = 300_000_000_000_000 + Math.floor(Math.random() * 1e12);
 
 /**
- * The protocol of `MediaJobService` over a map, for tests of how the worker keeps to it; the service itself is tested with its
- * database.
+ * The protocol of `MediaJobService` and `ImageJobService` over maps, for tests of how the worker keeps to it; the services
+ * themselves are tested with their database.
  */
 export function startJobService(options: { leaseMs: number; retryMs?: number }): TestJobService {
   const { leaseMs, retryMs = 100 } = options;
   const claims: bigint[] = [];
   let sweeps = 0;
   const videos = new Map<bigint, TestVideo>();
+  const images = new Map<bigint, TestImage>();
   const verify = createServiceTokenVerifier(testServiceSecret);
-  const isDue = (video: TestVideo) =>
-    (video.status === "uploaded" || video.status === "processing") && video.dueAt <= Date.now();
+  const isDue = (job: TestJob<unknown>) =>
+    (job.status === "uploaded" || job.status === "processing") && job.dueAt <= Date.now();
 
-  function held({ videoId, fence }: { videoId: bigint; fence: bigint }): TestVideo {
-    const video = videos.get(videoId);
-    if (video?.status === "processing" && video.fence === fence) return video;
-    throw flickError(Reason.CLAIM_LOST, "the claim is lost");
+  function serviceOf<Completed extends Claimed, Job extends TestJob<Completed>>(kept: Map<bigint, Job>) {
+    function held({ jobId, fence }: Claimed): Job {
+      const job = kept.get(jobId);
+      if (job?.status === "processing" && job.fence === fence) return job;
+      throw flickError(Reason.CLAIM_LOST, "the claim is lost");
+    }
+    return {
+      claim(jobId: bigint) {
+        claims.push(jobId);
+        const job = kept.get(jobId);
+        if (!job || !isDue(job)) return null;
+        job.status = "processing";
+        job.dueAt = Date.now() + leaseMs;
+        const fence = ++job.fence;
+        const attempt = ++job.attempts;
+        return { job, told: { jobId, fence, rawKey: job.rawKey, attempt, leaseMs: BigInt(leaseMs) } };
+      },
+      renewJob(claim: Claimed) {
+        const job = held(claim);
+        job.renewals++;
+        job.dueAt = Date.now() + leaseMs;
+        return { leaseMs: BigInt(leaseMs) };
+      },
+      completeJob(request: Completed) {
+        const job = held(request);
+        job.status = "ready";
+        job.completed.push(request);
+        return {};
+      },
+      failJob(request: Claimed & Pick<FailJobRequest, "reason" | "permanent">) {
+        const job = held(request);
+        job.failed.push(request);
+        job.status = request.permanent ? "failed" : "uploaded";
+        job.dueAt = Date.now() + retryMs;
+        return { retryInMs: request.permanent ? 0n : BigInt(retryMs) };
+      },
+      listDueJobs({ limit }: { limit: number }) {
+        const due = [...kept].filter(([, job]) => isDue(job)).map(([id]) => id);
+        return { jobIds: due.slice(0, limit) };
+      },
+    };
   }
 
   const router = createConnectRouter({ grpc: false, connect: false, grpcWeb: true });
+  const videoJobs = serviceOf<CompleteJobRequest, TestVideo>(videos);
   router.service(MediaJobService, {
-    claimJob({ videoId }) {
-      claims.push(videoId);
-      const video = videos.get(videoId);
-      if (!video || !isDue(video)) return {};
-      video.status = "processing";
-      video.dueAt = Date.now() + leaseMs;
-      const fence = ++video.fence;
-      const attempt = ++video.attempts;
-      return { job: { videoId, fence, rawKey: video.rawKey, attempt, leaseMs: BigInt(leaseMs) } };
+    ...videoJobs,
+    claimJob({ jobId }) {
+      const claimed = videoJobs.claim(jobId);
+      return claimed ? { job: claimed.told } : {};
     },
-    renewJob(claim) {
-      const video = held(claim);
-      video.renewals++;
-      video.dueAt = Date.now() + leaseMs;
-      return { leaseMs: BigInt(leaseMs) };
-    },
-    completeJob(request) {
-      const video = held(request);
-      video.status = "ready";
-      video.completed.push(request);
-      return {};
-    },
-    failJob(request) {
-      const video = held(request);
-      video.failed.push(request);
-      video.status = request.permanent ? "failed" : "uploaded";
-      video.dueAt = Date.now() + retryMs;
-      return { retryInMs: request.permanent ? 0n : BigInt(retryMs) };
-    },
-    listDueJobs({ limit }) {
+    listDueJobs(request) {
       sweeps++;
-      const due = [...videos].filter(([, video]) => isDue(video)).map(([id]) => id);
-      return { videoIds: due.slice(0, limit) };
+      return videoJobs.listDueJobs(request);
+    },
+  });
+  const imageJobs = serviceOf<CompleteImageRequest, TestImage>(images);
+  router.service(ImageJobService, {
+    ...imageJobs,
+    claimJob({ jobId }) {
+      const claimed = imageJobs.claim(jobId);
+      return claimed ? { job: { ...claimed.told, userId: claimed.job.userId, kind: claimed.job.kind } } : {};
     },
   });
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, createFetchHandler(handler)]));
@@ -118,6 +156,7 @@ export function startJobService(options: { leaseMs: number; retryMs?: number }):
   return {
     url: server.url.href.replace(/\/$/, ""),
     videos,
+    images,
     claims,
     sweeps: () => sweeps,
     stop: () => server.stop(true),
@@ -125,10 +164,12 @@ export function startJobService(options: { leaseMs: number; retryMs?: number }):
       server = serve(port ?? 0);
     },
     add(rawKey) {
-      const videoId = BigInt(++lastId);
-      const counts = { fence: 0n, attempts: 0, renewals: 0 };
-      videos.set(videoId, { rawKey, status: "uploaded", dueAt: 0, completed: [], failed: [], ...counts });
-      return videoId;
+      videos.set(BigInt(++lastId), newJob(rawKey));
+      return BigInt(lastId);
+    },
+    addImage(rawKey, userId, kind) {
+      images.set(BigInt(++lastId), { ...newJob<CompleteImageRequest>(rawKey), userId, kind });
+      return BigInt(lastId);
     },
     steal(videoId) {
       const video = videos.get(videoId);
@@ -137,6 +178,16 @@ export function startJobService(options: { leaseMs: number; retryMs?: number }):
       video.dueAt = Date.now() + 60_000;
     },
   };
+}
+
+interface Claimed {
+  jobId: bigint;
+  fence: bigint;
+}
+
+function newJob<Completed>(rawKey: string): TestJob<Completed> {
+  const counts = { fence: 0n, attempts: 0, renewals: 0 };
+  return { rawKey, status: "uploaded", dueAt: 0, completed: [], failed: [], ...counts };
 }
 
 /** Makes a clip with FFmpeg's own sources. @param args all but the program's name; the last one is the file. */
@@ -149,6 +200,21 @@ export async function luminance(dir: string, picture: string): Promise<number> {
   const filter = "scale=out_range=tv,format=yuv420p,signalstats,metadata=mode=print:key=lavfi.signalstats.YAVG:file=-";
   const stats = await ffmpeg(dir, ["-nostdin", "-v", "error", "-i", picture, "-vf", filter, "-f", "null", "-"]);
   return Number(/YAVG=([\d.]+)/.exec(stats)?.[1]);
+}
+
+/** Colours of a picture at a few places. */
+export async function pixels(dir: string, picture: string, places: [x: number, y: number][]): Promise<string[]> {
+  return Promise.all(
+    places.map(async ([x, y]) => {
+      const one = `${picture}-${x}-${y}.bin`;
+      const filter = `format=rgb24,crop=1:1:${x}:${y}`;
+      await ffmpeg(dir, ["-nostdin", "-v", "error", "-y", "-i", picture, "-vf", filter, "-f", "rawvideo", one]);
+      const rgb = [...(await Bun.file(join(dir, one)).bytes())].map((value) =>
+        value > 200 ? 1 : value < 60 ? 0 : "?",
+      );
+      return { "1,0,0": "red", "0,0,1": "blue", "1,1,1": "white", "0,0,0": "black" }[rgb.join()] ?? rgb.join();
+    }),
+  );
 }
 
 async function ffmpeg(dir: string, args: string[]): Promise<string> {

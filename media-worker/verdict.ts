@@ -1,5 +1,5 @@
-import { BadVideo } from "./bad-video.ts";
-import type { FfmpegFailure, FfmpegOutput } from "./ffmpeg.ts";
+import { BadUpload } from "./bad-upload.ts";
+import { FfmpegFailure, type FfmpegOutput } from "./ffmpeg.ts";
 import { durationGraceS, tooLong, tooManyPixels, type Limits, type Plan } from "./plan.ts";
 import type { Probe } from "./probe.ts";
 
@@ -10,39 +10,50 @@ const damaged = "The video is damaged: it cannot be decoded.";
 const tooMuchMemory = "The video needs more memory to decode than we can give it.";
 
 /** How FFmpeg ends on input that it cannot cope with, beside its exit code: by a crash, or by the limit on its files. */
-const crashes = /SIGSEGV|SIGBUS|SIGABRT|SIGFPE|SIGILL|SIGXFSZ|SIGSYS/;
+export const crashes = /SIGSEGV|SIGBUS|SIGABRT|SIGFPE|SIGILL|SIGXFSZ|SIGSYS/;
+
+/**
+ * What to throw when FFmpeg's programs failed on a file.
+ *
+ * @param why what is wrong with the file; null when that was not its fault.
+ */
+export function blame(error: unknown, why: (failure: FfmpegFailure) => BadUpload | null): unknown {
+  const bad = error instanceof FfmpegFailure ? why(error) : null;
+  if (bad) bad.cause = error;
+  return bad ?? error;
+}
 
 /** What is wrong with a file that ffprobe would not read; null when that was not the file's fault. */
-export function whyUnreadable(failure: FfmpegFailure, limits: Limits): BadVideo | null {
+export function whyUnreadable(failure: FfmpegFailure, limits: Limits): BadUpload | null {
   const { kind, message, output } = failure;
-  if (kind === "signal" && crashes.test(message)) return new BadVideo(notAVideo);
+  if (kind === "signal" && crashes.test(message)) return new BadUpload(notAVideo);
   if (kind !== "exit") return null;
   if (/max pixel count/.test(output.stderr)) return tooManyPixels(limits);
-  if (/moov atom not found|ended prematurely/.test(output.stderr)) return new BadVideo(cut);
-  return new BadVideo(notAVideo);
+  if (/moov atom not found|ended prematurely/.test(output.stderr)) return new BadUpload(cut);
+  return new BadUpload(notAVideo);
 }
 
 /** What is wrong with a file that could be read but not transcoded; null when that was not the file's fault. */
-export function whyUndecodable(failure: FfmpegFailure, limits: Limits): BadVideo | null {
+export function whyUndecodable(failure: FfmpegFailure, limits: Limits): BadUpload | null {
   const { kind, message, output } = failure;
-  if (kind === "signal" && crashes.test(message)) return new BadVideo(damaged);
+  if (kind === "signal" && crashes.test(message)) return new BadUpload(damaged);
   if (kind !== "exit" || /No space left on device/.test(output.stderr)) return null;
   if (/max pixel count/.test(output.stderr)) return tooManyPixels(limits);
-  if (/Cannot allocate memory/.test(output.stderr)) return new BadVideo(tooMuchMemory);
-  return new BadVideo(readLooks(output.stdout).length === 0 ? noPicture : damaged);
+  if (/Cannot allocate memory/.test(output.stderr)) return new BadUpload(tooMuchMemory);
+  return new BadUpload(readLooks(output.stdout).length === 0 ? noPicture : damaged);
 }
 
 /**
  * Looks at what a run made before anybody sees it.
  * @returns the duration in milliseconds.
- * @throws {BadVideo} when the file was cut or is longer than it said; {Error} when the result is not what was planned.
+ * @throws {BadUpload} when the file was cut or is longer than it said; {Error} when the result is not what was planned.
  */
 export function checkResult(source: Probe, plan: Plan, result: Probe, output: FfmpegOutput, limits: Limits): number {
   const video = result.streams.find((stream) => stream.type === "video");
   const audio = result.streams.find((stream) => stream.type === "audio");
-  if (!video?.duration || result.duration === null) throw new BadVideo(noPicture);
+  if (!video?.duration || result.duration === null) throw new BadUpload(noPicture);
   if (result.duration > limits.maxDurationS + durationGraceS) throw tooLong(limits);
-  if (lacks(source, result) && output.stderr.trim() !== "") throw new BadVideo(cut);
+  if (lacks(source, result) && output.stderr.trim() !== "") throw new BadUpload(cut);
   if (video.codec !== "h264" || video.pixelFormat !== "yuv420p") throw new Error("the result is not H.264 in yuv420p");
   if (video.width !== plan.width || video.height !== plan.height) throw new Error("the result has another size");
   if (audio ? audio.codec !== "aac" : plan.withAudio) throw new Error("the sound of the result is missing or not AAC");

@@ -10,9 +10,10 @@ import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-stre
 import { createLog } from "@flick/platform/log.ts";
 import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
 import type { ObjectStore } from "@flick/platform/object-store/object-store.ts";
+import { ImageKind } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import { RedisClient } from "bun";
 
-import { mediaGroup, videosTopic } from "./consumer.ts";
+import { imagesTopic, mediaGroup, videosTopic } from "./consumer.ts";
 import { makeClip, startJobService, testServiceSecret, until, type TestJobService, type TestVideo } from "./testing.ts";
 
 /** Longer than a test: what happens within it did not need a sweep. */
@@ -40,6 +41,7 @@ beforeAll(async () => {
   const x264 = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p";
   await makeClip(dir, `-f lavfi -i testsrc2=size=160x120:rate=10:duration=1 ${x264} short.mp4`);
   await makeClip(dir, `-f lavfi -i testsrc2=size=720x1280:rate=30:duration=6 ${x264} slow.mp4`);
+  await makeClip(dir, "-f lavfi -i testsrc2=size=160x120 -frames:v 1 picture.png");
   await writeFile(join(dir, "bad.mp4"), "no video\n");
   await writeFile(join(dir, "stuck"), '#!/bin/sh\n[ "$1" = -version ] || exec sleep 60\n', { mode: 0o755 });
   clips.short = await upload("short.mp4");
@@ -84,6 +86,30 @@ describe("finding work", () => {
     const videoId = service.add(clips.short);
     await startWorker({ SWEEP_INTERVAL_MS: "200" });
     await until(() => status(videoId) === "ready", "the video");
+  });
+
+  test("an event makes a picture for a profile ready, and the log tells neither its id nor its user's", async () => {
+    const worker = await startWorker({ SWEEP_INTERVAL_MS: never });
+    const userId = 299_999_999_999_999n;
+    const imageId = service.addImage(await upload("picture.png"), userId, ImageKind.AVATAR);
+    const badId = service.addImage(await upload("bad.mp4"), userId, ImageKind.BACKGROUND);
+    for (const id of [imageId, badId]) await publishChange(id, {}, imagesTopic);
+    await until(() => service.images.get(imageId)?.status === "ready", "the picture");
+    await until(() => service.images.get(badId)?.status === "failed", "the verdict");
+    expect(service.images.get(imageId)?.completed).toMatchObject([
+      { imageKey: `users/${userId}/${imageId}-avatar.jpg` },
+    ]);
+    await worker.logged("job ready");
+    await worker.logged("job failed");
+    const ready = worker.lines.find(({ message }) => message === "job ready");
+    expect(ready).toMatchObject({ image: expect.stringMatching(/^[0-9a-f]{12}$/), shape: "avatar", width: 120 });
+    for (const id of [imageId, badId, userId]) expect(JSON.stringify(worker.lines)).not.toContain(String(id));
+  });
+
+  test("the sweep finds a picture whose event was lost", async () => {
+    const imageId = service.addImage(await upload("picture.png"), 7n, ImageKind.BACKGROUND);
+    await startWorker({ SWEEP_INTERVAL_MS: "200" });
+    await until(() => service.images.get(imageId)?.status === "ready", "the picture");
   });
 
   test("changes that make nothing due, and poison, are passed over", async () => {
@@ -354,16 +380,16 @@ async function upload(file: string): Promise<string> {
   return rawKey;
 }
 
-/** A change of a video as the change log tells it. @param after differs from a new upload that is due; null deletes it. */
-async function publishChange(videoId: bigint, after: Line | null = {}): Promise<void> {
+/** A change of a video, or of what another topic is about, as the change log tells it. @param after differs from a new upload that is due; null deletes it. */
+async function publishChange(videoId: bigint, after: Line | null = {}, topic = videosTopic): Promise<void> {
   const row = { id: Number(videoId), status: "uploaded", job_due_at: Date.now() };
   const change = after ? { op: "c", before: null, after: { ...row, ...after } } : { op: "d", before: row, after: null };
   const value = JSON.stringify({
     ...change,
-    source: { connector: "mysql", db: "flick", table: "videos" },
+    source: { connector: "mysql", db: "flick", table: topic.slice("cdc.".length) },
     ts_ms: Date.now(),
   });
-  await events.publish([{ topic: videosTopic, key: String(videoId), value }]);
+  await events.publish([{ topic, key: String(videoId), value }]);
 }
 
 function video(videoId: bigint): TestVideo {
