@@ -7,16 +7,24 @@ import {
   type Transport,
 } from "@connectrpc/connect";
 import { createServiceTransport } from "@flick/platform/service-transport.ts";
+import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
+import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
+import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts";
+import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { serviceTokenHeader } from "@flick/proto/upload.ts";
 
-export const serviceNames = ["user", "video"] as const;
+export const serviceNames = ["user", "video", "favorite", "comment", "relation", "message"] as const;
 export type ServiceName = (typeof serviceNames)[number];
 
 export interface Clients {
   user: Client<typeof UserService>;
   video: Client<typeof VideoService>;
+  favorite: Client<typeof FavoriteService>;
+  comment: Client<typeof CommentService>;
+  relation: Client<typeof RelationService>;
+  message: Client<typeof MessageService>;
 }
 
 export interface ClientOptions {
@@ -43,6 +51,10 @@ export function createClients(options: ClientOptions): Clients {
   return {
     user: createClient(UserService, transport("user")),
     video: createClient(VideoService, transport("video")),
+    favorite: createClient(FavoriteService, transport("favorite")),
+    comment: createClient(CommentService, transport("comment")),
+    relation: createClient(RelationService, transport("relation")),
+    message: createClient(MessageService, transport("message")),
   };
 }
 

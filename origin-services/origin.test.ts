@@ -91,21 +91,30 @@ describe("an origin", () => {
 test("services in two processes work together as they do in one", async () => {
   const dir = await mkdtemp(join(tmpdir(), "flick-split-"));
   const keyFile = join(dir, "jwt.json");
-  // The user service calls the video service and the other way round: the first one learns the other's address beforehand.
-  const [userPort, videoPort] = [await freePort(), await freePort()];
-  const urls = { USER_SERVICE_URL: `http://127.0.0.1:${userPort}`, VIDEO_SERVICE_URL: `http://127.0.0.1:${videoPort}` };
+  // Each calls the other: both learn the other's address beforehand.
+  const [onePort, otherPort] = [await freePort(), await freePort()];
+  const [one, other] = [`http://127.0.0.1:${onePort}`, `http://127.0.0.1:${otherPort}`];
+  const urls = {
+    USER_SERVICE_URL: one,
+    RELATION_SERVICE_URL: one,
+    MESSAGE_SERVICE_URL: one,
+    VIDEO_SERVICE_URL: other,
+    FAVORITE_SERVICE_URL: other,
+    COMMENT_SERVICE_URL: other,
+  };
   const users = await startTestOrigin({
     ...urls,
-    SERVICES: "user",
-    PORT: String(userPort),
+    SERVICES: "user,relation,message",
+    PORT: String(onePort),
     JWT_PRIVATE_KEY_FILE: keyFile,
   });
   const { d: _private, ...publicKey } = JSON.parse(await readFile(keyFile, "utf8")) as Record<string, unknown>;
   const videos = await startTestOrigin({
     ...urls,
-    SERVICES: "video",
-    PORT: String(videoPort),
+    SERVICES: "video,favorite,comment",
+    PORT: String(otherPort),
     JWT_PRIVATE_KEY_FILE: "",
+    REDIS_URL: users.redisUrl,
     JWT_PUBLIC_KEYS: JSON.stringify({ keys: [publicKey] }),
   });
   try {
@@ -120,8 +129,8 @@ test("services in two processes work together as they do in one", async () => {
     expect((await users.as(token).user.getUser({})).user?.workCount).toBe(1n);
     expect(await reason(users.as(token).video.getFeed({}))).not.toBe("success");
   } finally {
-    await users.stop();
     await videos.stop();
+    await users.stop();
     await rm(dir, { recursive: true });
   }
 });
@@ -149,7 +158,9 @@ describe("while the database is away", () => {
       await Promise.all(Array.from({ length: 8 }, () => origin.as(token).user.getUser({})));
       await mariadb[end]();
       for (let round = 0; round < 5; round++) {
-        expect(await reason(origin.as(token).user.getUser({}))).toBe("UNAVAILABLE");
+        // Nobody has asked for this one, so that it is not in the cache.
+        const stranger = BigInt(900_000 + round);
+        expect(await reason(origin.as(token).user.getUser({ userId: stranger }))).toBe("UNAVAILABLE");
         expect(await reason(origin.as().video.getFeed({}))).toBe("UNAVAILABLE");
         expect(await reason(origin.as().user.login({ username: "user 1", password: "a good password" }))).toBe(
           "UNAVAILABLE",

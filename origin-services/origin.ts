@@ -1,27 +1,45 @@
-import type { ConnectRouter } from "@connectrpc/connect";
+import type { DescService } from "@bufbuild/protobuf";
+import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
 import { connectDatabase } from "@flick/db/client.ts";
 import { createIdGenerator } from "@flick/db/id.ts";
+import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
 import type { Log } from "@flick/platform/log.ts";
 import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
 import { createServiceTokenSigner, createServiceTokenVerifier } from "@flick/platform/service-token.ts";
+import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
+import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
+import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts";
+import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
+import { ImageJobService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { MediaJobService, VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
-import { uploadPath } from "@flick/proto/upload.ts";
+import { streamPath } from "@flick/proto/stream.ts";
 import { sql } from "drizzle-orm";
 
-import { createClients } from "./clients.ts";
+import { createCache, type CacheStats } from "./cache.ts";
+import { createClients, type ServiceName } from "./clients.ts";
+import { createCommentService } from "./comment/comment.ts";
 import type { Context } from "./context.ts";
 import type { OriginEnv } from "./env.ts";
 import { createCallerInterceptor, createDeadlineInterceptor, createErrorInterceptor } from "./interceptors.ts";
+import { invalidateByChanges } from "./invalidation.ts";
+import { createFavoriteService } from "./favorite/favorite.ts";
+import { readLiveMessages } from "./message/live-messages.ts";
+import { createMessageService } from "./message/message.ts";
+import { createMessageStreams } from "./message/stream.ts";
+import { createRelationService } from "./relation/relation.ts";
+import { startRawSweep, type SweptUploads } from "./raw-sweep.ts";
 import { serve } from "./server.ts";
+import { createUploadHandler, type UploadKind } from "./upload.ts";
+import { createImageJobService } from "./user/image-jobs.ts";
 import { loadKeys } from "./user/keys.ts";
 import { createPasswords } from "./user/passwords.ts";
 import { createTokenIssuer, createTokenVerifier } from "./user/tokens.ts";
 import { createUserService } from "./user/user.ts";
 import { storeDefaultImages } from "./default-images.ts";
+import { createProfileUpload, sweptProfileUploads } from "./user/upload.ts";
 import { createMediaJobService } from "./video/media-jobs.ts";
-import { startRawSweep } from "./video/raw-sweep.ts";
-import { createUploadHandler } from "./video/upload.ts";
+import { createVideoUpload, sweptVideoUploads } from "./video/upload.ts";
 import { createVideoService } from "./video/video.ts";
 
 const callTimeoutMs = 5_000;
@@ -30,7 +48,7 @@ const callTimeoutMs = 5_000;
 export async function startOrigin(
   env: OriginEnv,
   log: Log,
-): Promise<{ url: string; stop(drainMs: number): Promise<void> }> {
+): Promise<{ url: string; cacheStats(): CacheStats; stop(drainMs: number): Promise<void> }> {
   const keys = await loadKeys(env);
   const identities = {
     viewer: createTokenVerifier(keys.publicKeys),
@@ -46,16 +64,26 @@ export async function startOrigin(
     accessKeyId: env.OSS_ACCESS_KEY_ID,
     accessKeySecret: env.OSS_ACCESS_KEY_SECRET,
   });
+  const events = createRedisStreamsEventLog({ url: env.REDIS_URL, log });
+  const cache = createCache({ url: env.REDIS_URL, log });
   const passwords = createPasswords({ threads: env.PASSWORD_THREADS });
 
   const context: Context = {
     db,
+    cache,
     objects,
     clients: createClients({
       local: env.SERVICES,
       routes: addServices,
       interceptors,
-      urls: { user: env.USER_SERVICE_URL, video: env.VIDEO_SERVICE_URL },
+      urls: {
+        user: env.USER_SERVICE_URL,
+        video: env.VIDEO_SERVICE_URL,
+        favorite: env.FAVORITE_SERVICE_URL,
+        comment: env.COMMENT_SERVICE_URL,
+        relation: env.RELATION_SERVICE_URL,
+        message: env.MESSAGE_SERVICE_URL,
+      },
       serviceToken: createServiceTokenSigner("origin", env.SERVICE_TOKEN_SECRET),
       timeoutMs: callTimeoutMs,
     }),
@@ -63,16 +91,45 @@ export async function startOrigin(
     now: Date.now,
     newId: createIdGenerator(env.NODE_ID),
   };
-  const user =
-    keys.privateKey &&
-    createUserService(context, { passwords, issueToken: createTokenIssuer(keys.privateKey, env.TOKEN_TTL_S) });
-  const video = env.SERVICES.includes("video") && createVideoService(context);
-  const mediaJobs = video && createMediaJobService(context);
+  const services: ((router: ConnectRouter) => void)[] = [];
+  const offer = <S extends DescService>(name: ServiceName, service: S, create: () => ServiceImpl<S>): void => {
+    if (!env.SERVICES.includes(name)) return;
+    const implementation = create();
+    services.push((router) => void router.service(service, implementation));
+  };
+  offer("user", UserService, () => {
+    if (!keys.privateKey) throw new TypeError("the user service signs tokens");
+    return createUserService(context, { passwords, issueToken: createTokenIssuer(keys.privateKey, env.TOKEN_TTL_S) });
+  });
+  offer("user", ImageJobService, () => createImageJobService(context));
+  offer("video", VideoService, () => createVideoService(context));
+  offer("video", MediaJobService, () => createMediaJobService(context));
+  offer("favorite", FavoriteService, () => createFavoriteService(context));
+  offer("comment", CommentService, () => createCommentService(context));
+  offer("relation", RelationService, () => createRelationService(context));
+  offer("message", MessageService, () => createMessageService(context));
+  const handlers: Record<string, (request: Request) => Promise<Response>> = {};
+  const sweeps: (() => void)[] = [];
+  const offerUpload = <Read>(name: ServiceName, kind: UploadKind<Read>, swept: SweptUploads): void => {
+    if (!env.SERVICES.includes(name)) return;
+    handlers[kind.path] = createUploadHandler(context, identities, kind);
+    sweeps.push(startRawSweep(context, swept));
+  };
+  offerUpload("video", createVideoUpload(context, { maxFileBytes: env.MAX_UPLOAD_BYTES }), sweptVideoUploads(context));
+  offerUpload(
+    "user",
+    createProfileUpload(context, { maxFileBytes: env.MAX_IMAGE_BYTES }),
+    sweptProfileUploads(context),
+  );
+  const chat = env.SERVICES.includes("message") ? startChat() : null;
+
+  function startChat() {
+    const live = readLiveMessages({ events, nodeId: env.NODE_ID, log });
+    return { live, streams: createMessageStreams(context, { identities, live }) };
+  }
 
   function addServices(router: ConnectRouter): void {
-    if (user) router.service(UserService, user);
-    if (video) router.service(VideoService, video);
-    if (mediaJobs) router.service(MediaJobService, mediaJobs);
+    for (const add of services) add(router);
   }
 
   const server = serve({
@@ -80,19 +137,28 @@ export async function startOrigin(
     port: env.PORT,
     routes: addServices,
     interceptors,
-    handlers: video
-      ? { [uploadPath]: createUploadHandler(context, { identities, maxFileBytes: env.MAX_UPLOAD_BYTES }) }
-      : {},
+    handlers: {
+      ...handlers,
+      ...(chat ? { [streamPath]: (request) => chat.streams.handle(request) } : {}),
+    },
     ready: async () => void (await db.execute(sql`SELECT 1`)),
     log,
   });
-  const stopBackground = [storeDefaultImages(objects, log), video ? startRawSweep(context) : () => {}];
+  const invalidation = invalidateByChanges({ events, cache, log });
+  const stopBackground = [storeDefaultImages(objects, log), ...sweeps];
 
   return {
     url: server.url,
+    cacheStats: cache.stats,
     async stop(drainMs) {
       for (const stop of stopBackground) stop();
+      // Streams would go on for longer than anybody waits.
+      chat?.streams.close();
       await server.stop(drainMs);
+      await chat?.live.close();
+      await invalidation.close();
+      await events.close();
+      cache.close();
       passwords.close();
       await closeDatabase();
     },

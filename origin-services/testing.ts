@@ -6,15 +6,22 @@ import { createClient, type Client, type Interceptor } from "@connectrpc/connect
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import type { Database } from "@flick/db/client.ts";
 import { createTestDatabase } from "@flick/db/testing.ts";
-import { testServers } from "@flick/dev/testing.ts";
+import { startRedis, testServers } from "@flick/dev/testing.ts";
 import { createLog } from "@flick/platform/log.ts";
 import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
 import type { ObjectStore } from "@flick/platform/object-store/object-store.ts";
 import { createServiceTokenSigner } from "@flick/platform/service-token.ts";
 import { createServiceTransport } from "@flick/platform/service-transport.ts";
+import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
+import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
+import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts";
+import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
+import { ImageJobService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { MediaJobService, VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { uploadPath } from "@flick/proto/upload.ts";
+import type { CacheStats } from "./cache.ts";
+import type { Clients } from "./clients.ts";
 import { readOriginEnv } from "./env.ts";
 import { startOrigin } from "./origin.ts";
 
@@ -22,19 +29,22 @@ export interface TestOrigin {
   url: string;
   db: Database;
   mysqlUrl: string;
+  redisUrl: string;
+  cacheStats(): CacheStats;
   objects: ObjectStore;
   jobs: Client<typeof MediaJobService>;
+  imageJobs: Client<typeof ImageJobService>;
   /** Lines that the origin has logged. */
   logged: string[];
   /** Where the key of the tokens is, for tests that forge some. */
   keyFile: string;
   /** Clients of a viewer, or of nobody. */
-  as(token?: string): { user: Client<typeof UserService>; video: Client<typeof VideoService> };
+  as(token?: string): Clients;
   /** A new account with a name of its own. */
   signUp(): Promise<{ userId: number; token: string; name: string }>;
   upload(
     body: Bun.BodyInit,
-    init?: { token?: string; headers?: Record<string, string>; query?: string },
+    init?: { token?: string; headers?: Record<string, string>; query?: string; path?: string },
   ): Promise<Response>;
   stop(): Promise<void>;
 }
@@ -52,9 +62,12 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
   const servers = await testServers();
   const database = await createTestDatabase(mysqlUrl ?? servers.mysqlUrl);
   const dir = await mkdtemp(join(tmpdir(), "flick-origin-"));
+  // Its own, because the cache goes with the database.
+  const redis = overrides["REDIS_URL"] ? null : await startRedis({ dir: join(dir, "redis") });
   const env = readOriginEnv({
     PORT: "0",
     MYSQL_URL: database.url,
+    REDIS_URL: redis?.url ?? "",
     OSS_URL: servers.ossUrl,
     OSS_REGION: servers.oss.region,
     OSS_BUCKET: servers.oss.bucket,
@@ -69,17 +82,18 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
   const log = createLog({ program: "origin", level: "debug", write: (line) => logged.push(line) });
   const origin = await startOrigin(env, log);
   const serviceToken = createServiceTokenSigner("tests", testServiceSecret);
+  const asService = createServiceTransport({ baseUrl: origin.url, serviceToken, timeoutMs: 10_000 });
   let users = 0;
 
   const self: TestOrigin = {
     url: origin.url,
     db: database.db,
     mysqlUrl: database.url,
+    redisUrl: env.REDIS_URL,
+    cacheStats: origin.cacheStats,
     objects: createObjectStore({ endpoint: servers.ossUrl, ...servers.oss }),
-    jobs: createClient(
-      MediaJobService,
-      createServiceTransport({ baseUrl: origin.url, serviceToken, timeoutMs: 10_000 }),
-    ),
+    jobs: createClient(MediaJobService, asService),
+    imageJobs: createClient(ImageJobService, asService),
     logged,
     keyFile: env.JWT_PRIVATE_KEY_FILE ?? "",
     as(token) {
@@ -88,7 +102,14 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
         return next(request);
       };
       const transport = createGrpcWebTransport({ baseUrl: origin.url, interceptors: [addToken] });
-      return { user: createClient(UserService, transport), video: createClient(VideoService, transport) };
+      return {
+        user: createClient(UserService, transport),
+        video: createClient(VideoService, transport),
+        favorite: createClient(FavoriteService, transport),
+        comment: createClient(CommentService, transport),
+        relation: createClient(RelationService, transport),
+        message: createClient(MessageService, transport),
+      };
     },
     async signUp() {
       const name = `user ${++users}`;
@@ -97,7 +118,7 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
     },
     upload(body, init = {}) {
       const authorization = init.token === undefined ? {} : { authorization: `Bearer ${init.token}` };
-      return fetch(`${origin.url}${uploadPath}${init.query ?? ""}`, {
+      return fetch(`${origin.url}${init.path ?? uploadPath}${init.query ?? ""}`, {
         method: "POST",
         body,
         headers: { ...authorization, ...init.headers },
@@ -105,6 +126,7 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
     },
     async stop() {
       await origin.stop(5_000);
+      await redis?.stop();
       await database.drop();
       await rm(dir, { recursive: true });
     },

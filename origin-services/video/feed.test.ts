@@ -95,7 +95,7 @@ test("videos that became ready in the same millisecond are all in the feed", asy
   }));
   await origin.db.insert(videos).values(jobs);
   await Promise.all(
-    ids.map((id) => origin.jobs.completeJob({ videoId: BigInt(id), fence: 1n, playKey: "p", coverKey: "c" })),
+    ids.map((id) => origin.jobs.completeJob({ jobId: BigInt(id), fence: 1n, playKey: "p", coverKey: "c" })),
   );
   const seen = await walk(3);
   for (const id of ids) expect(seen.filter((met) => met === BigInt(id))).toHaveLength(1);

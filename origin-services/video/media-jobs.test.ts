@@ -45,7 +45,7 @@ async function row(videoId: bigint) {
 }
 
 async function claim(videoId: bigint): Promise<Job> {
-  const { job } = await origin.jobs.claimJob({ videoId });
+  const { job } = await origin.jobs.claimJob({ jobId: videoId });
   if (!job) throw new Error("there was nothing to claim");
   return job;
 }
@@ -62,10 +62,10 @@ const outputs = {
   height: 1280,
   durationMs: 5000n,
 };
-const renew = ({ videoId, fence }: Job) => origin.jobs.renewJob({ videoId, fence });
-const complete = (job: Job) => origin.jobs.completeJob({ videoId: job.videoId, fence: job.fence, ...outputs });
+const renew = ({ jobId, fence }: Job) => origin.jobs.renewJob({ jobId, fence });
+const complete = (job: Job) => origin.jobs.completeJob({ jobId: job.jobId, fence: job.fence, ...outputs });
 const fail = (job: Job, permanent: boolean, reason = "broken") =>
-  origin.jobs.failJob({ videoId: job.videoId, fence: job.fence, reason, permanent });
+  origin.jobs.failJob({ jobId: job.jobId, fence: job.fence, reason, permanent });
 const reason = (call: Promise<unknown>) =>
   call.then(
     () => "success",
@@ -74,7 +74,7 @@ const reason = (call: Promise<unknown>) =>
 
 test("of 20 workers that claim one video at once, one gets it", async () => {
   const videoId = await newVideo();
-  const claims = await Promise.all(Array.from({ length: 20 }, () => origin.jobs.claimJob({ videoId })));
+  const claims = await Promise.all(Array.from({ length: 20 }, () => origin.jobs.claimJob({ jobId: videoId })));
   expect(claims.filter((answer) => answer.job)).toHaveLength(1);
   expect(await row(videoId)).toMatchObject({ status: "processing", jobFence: 1, jobAttempts: 1 });
 });
@@ -92,9 +92,9 @@ test("a job that is done makes its video ready and visible to everybody", async 
 test("completing twice with one claim is no fault, since the first answer may have been lost", async () => {
   const job = await claim(await newVideo());
   await complete(job);
-  const { feedTime } = await row(job.videoId);
+  const { feedTime } = await row(job.jobId);
   await complete(job);
-  expect((await row(job.videoId)).feedTime).toBe(feedTime);
+  expect((await row(job.jobId)).feedTime).toBe(feedTime);
 });
 
 test("a worker whose claim was taken over can neither renew, complete nor fail the job", async () => {
@@ -103,9 +103,8 @@ test("a worker whose claim was taken over can neither renew, complete nor fail t
   await lapse(videoId);
   const current = await claim(videoId);
   expect(current.fence).toBe(late.fence + 1n);
-  for (const call of [renew(late), complete(late), fail(late, true)]) {
-    expect(await reason(call)).toBe("CLAIM_LOST");
-  }
+  const calls = [renew(late), complete(late), fail(late, true)];
+  expect(await Promise.all(calls.map(reason))).toEqual(["CLAIM_LOST", "CLAIM_LOST", "CLAIM_LOST"]);
   await complete(current);
   expect(await reason(complete(late))).toBe("CLAIM_LOST");
 });
@@ -115,12 +114,12 @@ test("a renewed claim cannot be taken over", async () => {
   const job = await claim(videoId);
   await lapse(videoId);
   await renew(job);
-  expect((await origin.jobs.claimJob({ videoId })).job).toBeUndefined();
+  expect((await origin.jobs.claimJob({ jobId: videoId })).job).toBeUndefined();
 });
 
 test("nothing is to be claimed of a video that is ready, failed, deleted or unknown", async () => {
   const ids = await Promise.all((["ready", "failed", "deleted"] as const).map((status) => newVideo({ status })));
-  for (const videoId of [...ids, 5n]) expect((await origin.jobs.claimJob({ videoId })).job).toBeUndefined();
+  for (const videoId of [...ids, 5n]) expect((await origin.jobs.claimJob({ jobId: videoId })).job).toBeUndefined();
 });
 
 test("a permanent fault ends the video with a reason that only its author reads, and it counts no longer", async () => {
@@ -142,7 +141,7 @@ test("a transient fault makes the job due again, later every time, and at last e
     const job = await claim(videoId);
     waits.push(Number((await fail(job, false)).retryInMs));
     if (waits.at(-1) === 0) break;
-    expect((await origin.jobs.claimJob({ videoId })).job).toBeUndefined();
+    expect((await origin.jobs.claimJob({ jobId: videoId })).job).toBeUndefined();
     await lapse(videoId);
   }
   expect(waits.slice(0, 4)).toEqual([5_000, 30_000, 300_000, 300_000]);
@@ -156,22 +155,22 @@ test("a video whose workers all died ends as failed with a reason", async () => 
     expect((await claim(videoId)).attempt).toBe(attempt);
     await lapse(videoId);
   }
-  expect((await origin.jobs.claimJob({ videoId })).job).toBeUndefined();
+  expect((await origin.jobs.claimJob({ jobId: videoId })).job).toBeUndefined();
   expect((await row(videoId)).status).toBe("failed");
   expect((await row(videoId)).statusReason).toContain("upload it again");
 });
 
 test("due jobs are those that nobody holds and whose time has come", async () => {
   const fresh = await newVideo();
-  const held = (await claim(await newVideo())).videoId;
-  const lapsed = (await claim(await newVideo())).videoId;
+  const held = (await claim(await newVideo())).jobId;
+  const lapsed = (await claim(await newVideo())).jobId;
   await lapse(lapsed);
   const later = await newVideo({ jobDueAt: Date.now() + 60_000 });
-  const { videoIds } = await origin.jobs.listDueJobs({ limit: 100 });
-  expect(videoIds).toContain(fresh);
-  expect(videoIds).toContain(lapsed);
-  expect(videoIds).not.toContain(held);
-  expect(videoIds).not.toContain(later);
+  const { jobIds } = await origin.jobs.listDueJobs({ limit: 100 });
+  expect(jobIds).toContain(fresh);
+  expect(jobIds).toContain(lapsed);
+  expect(jobIds).not.toContain(held);
+  expect(jobIds).not.toContain(later);
 });
 
 test("a viewer's token opens none of this", async () => {

@@ -1,41 +1,40 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { addCounts, CountChanges } from "@flick/db/counts.ts";
 import { videos, workCounts } from "@flick/db/schema/video.ts";
+import { transact } from "@flick/db/transaction.ts";
+import { tuples } from "@flick/db/tuples.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
-import { and, desc, eq, inArray, lt, ne, sql } from "drizzle-orm";
+import { and, eq, inArray, sql } from "drizzle-orm";
 
+import { cacheKeys } from "../cache-keys.ts";
 import type { Context } from "../context.ts";
 import { callerKey } from "../interceptors.ts";
+import { checkBatch, cut, pageSize } from "../paging.ts";
+import { createCachedVideos, feedDays, type VideoInfo } from "./cached-videos.ts";
 import { createVideoView } from "./view.ts";
 
 const maxFeed = 30;
 const maxList = 100;
-const maxBatch = 100;
+const maxAuthors = 1000;
 
 /** The feed and the lists, over the `videos` and `work_counts` tables. */
 export function createVideoService(context: Context): ServiceImpl<typeof VideoService> {
-  const { db } = context;
+  const { db, cache } = context;
   const { toVideos } = createVideoView(context);
-  const feedPage = db
-    .select()
-    .from(videos)
-    .where(lt(videos.feedTime, sql.placeholder("before")))
-    .orderBy(desc(videos.feedTime))
-    .limit(sql.placeholder("limit"))
-    .prepare();
+  const cached = createCachedVideos(context);
 
   return {
     async getFeed(request, { values }: HandlerContext) {
       const now = context.now() + 1;
       const asked = Number(request.beforeMs);
       const before = asked > 0 && asked < now ? asked : now;
-      const { page, hasMore } = cut(
-        await feedPage.execute({ before, limit: maxFeed + 1 }),
-        pageSize(request.count, maxFeed),
-      );
+      const size = pageSize(request.count, maxFeed);
+      const { page, hasMore } = cut(await cached.feedBefore(before, size + 1), size);
+      const rows = await cached.find(page.map(({ id }) => id));
       return {
-        videos: await toVideos(page, values.get(callerKey).viewerId),
+        videos: await toVideos(rows.filter(isReady), values.get(callerKey).viewerId),
         // An empty page keeps its place: a client at the end of the feed does not start over by itself.
         nextBeforeMs: BigInt(page.at(-1)?.feedTime ?? before),
         hasMore,
@@ -46,40 +45,64 @@ export function createVideoService(context: Context): ServiceImpl<typeof VideoSe
       const { viewerId } = values.get(callerKey);
       const authorId = Number(request.userId) || viewerId;
       const size = pageSize(request.count, maxList);
+      const all = authorId === viewerId;
+      const ids = await cached.publishedBy(authorId, { all, cursor: Number(request.cursor), limit: size + 1 });
+      const { page, hasMore } = cut(ids, size);
+      const rows = (await cached.find(page)).filter((row) => isReady(row) || (all && row.status !== "deleted"));
+      return { videos: await toVideos(rows, viewerId), nextCursor: BigInt(page.at(-1) ?? 0), hasMore };
+    },
+
+    async deleteVideo({ videoId }, { values }: HandlerContext) {
+      const { viewerId } = values.get(callerKey);
+      const id = Number(videoId);
+      const feedTime = await transact(db, async (tx) => {
+        const mine = and(eq(videos.id, id), eq(videos.authorId, viewerId));
+        const [row] = await tx
+          .select({ status: videos.status, feedTime: videos.feedTime })
+          .from(videos)
+          .where(mine)
+          .for("update");
+        if (!row) throw flickError(Reason.VIDEO_NOT_FOUND, "video_id: you have no such video");
+        if (row.status === "deleted") return null;
+        await tx.update(videos).set({ status: "deleted", feedTime: null }).where(mine);
+        // A failed video counts no longer.
+        if (row.status === "failed") return null;
+        const counts = new CountChanges<"count">();
+        counts.add(viewerId, "count", -1);
+        await addCounts(tx, workCounts, "userId", ["count"], counts);
+        return row.feedTime;
+      });
+      await Promise.all([
+        cache.delete([cacheKeys.video(id), cacheKeys.published(viewerId), cacheKeys.userCounts(viewerId)]),
+        feedTime !== null && cache.remove(feedDays, cacheKeys.feedDay(feedTime), { id, feedTime }),
+      ]);
+      return {};
+    },
+
+    async batchGetVideos({ videoIds, viewerId }) {
+      const ids = checkBatch("video_ids", videoIds);
+      const rows = await cached.find(ids);
+      return { videos: await toVideos(rows.filter(isReady), Number(viewerId)) };
+    },
+
+    async batchGetAuthors({ videoIds }) {
+      const ids = checkBatch("video_ids", videoIds, maxAuthors);
+      if (ids.length === 0) return {};
       const rows = await db
-        .select()
+        .select({ id: videos.id, authorId: videos.authorId })
         .from(videos)
-        .where(
-          and(
-            eq(videos.authorId, authorId),
-            authorId === viewerId ? ne(videos.status, "deleted") : eq(videos.status, "ready"),
-            request.cursor > 0n ? lt(videos.id, Number(request.cursor)) : undefined,
-          ),
-        )
-        .orderBy(desc(videos.id))
-        .limit(size + 1);
-      const { page, hasMore } = cut(rows, size);
-      return { videos: await toVideos(page, viewerId), nextCursor: BigInt(page.at(-1)?.id ?? 0), hasMore };
+        .where(and(sql`${videos.id} IN (${tuples(ids.map((id) => [id]))})`, eq(videos.status, "ready")));
+      return { videoIds: rows.map(({ id }) => BigInt(id)), authorIds: rows.map(({ authorId }) => BigInt(authorId)) };
     },
 
     async batchGetWorkCounts({ userIds }) {
-      if (userIds.length > maxBatch) throw flickError(Reason.INVALID_PARAMETER, `user_ids: at most ${maxBatch}`);
-      if (userIds.length === 0) return { counts: {} };
-      const rows = await db
-        .select()
-        .from(workCounts)
-        .where(inArray(workCounts.userId, userIds.map(Number)));
+      const ids = checkBatch("user_ids", userIds);
+      if (ids.length === 0) return {};
+      const rows = await db.select().from(workCounts).where(inArray(workCounts.userId, ids));
       return { counts: Object.fromEntries(rows.map((row) => [String(row.userId), BigInt(row.count)])) };
     },
   };
 }
 
-/** 0 (not given) and anything beyond the most that one page holds mean that most. */
-function pageSize(asked: number, most: number): number {
-  return asked > 0 ? Math.min(asked, most) : most;
-}
-
-/** One row more than asked for tells whether there is another page. */
-function cut<T>(rows: T[], size: number): { page: T[]; hasMore: boolean } {
-  return { page: rows.slice(0, size), hasMore: rows.length > size };
-}
+/** A list may be a moment older than the rows. */
+const isReady = (row: VideoInfo) => row.status === "ready";

@@ -1,17 +1,36 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { videos } from "@flick/db/schema/video.ts";
 import { VideoStatus, type VideoSchema } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import type { User } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 
+import { flagKind, hashKind } from "../cache-kinds.ts";
+import { cacheKeys } from "../cache-keys.ts";
 import type { Context } from "../context.ts";
 import { defaultImages } from "../default-images.ts";
+import type { VideoInfo } from "./cached-videos.ts";
 
-export type VideoRow = typeof videos.$inferSelect;
+type VideoFields = MessageInitShape<typeof VideoSchema>;
+
+interface VideoCounts {
+  favoriteCount: number;
+  commentCount: number;
+}
+
+/** What other services know of a video. */
+interface FromOthers extends VideoCounts {
+  author: User;
+  isFavorite: boolean;
+}
+
+const videoCounts = hashKind<VideoCounts>({
+  key: cacheKeys.videoCounts,
+  ttlMs: 5 * 60_000,
+  fields: { favoriteCount: Number, commentCount: Number },
+});
 
 /** How long the author's link to an upload that is not ready yet works. */
 const rawLinkSeconds = 3600;
 
-const statuses: Record<Exclude<VideoRow["status"], "deleted">, VideoStatus> = {
+const statuses: Record<Exclude<VideoInfo["status"], "deleted">, VideoStatus> = {
   uploaded: VideoStatus.UPLOADED,
   processing: VideoStatus.PROCESSING,
   ready: VideoStatus.READY,
@@ -19,29 +38,65 @@ const statuses: Record<Exclude<VideoRow["status"], "deleted">, VideoStatus> = {
 };
 
 /** Rows as one viewer sees them. */
-export function createVideoView({ clients, objects }: Context): {
-  toVideos(rows: VideoRow[], viewerId: number): Promise<MessageInitShape<typeof VideoSchema>[]>;
+export function createVideoView({ clients, objects, cache }: Context): {
+  toVideos(rows: VideoInfo[], viewerId: number): Promise<VideoFields[]>;
 } {
   return {
-    /** One call for all authors, however many rows; a row whose author is gone is left out. */
+    /** One call and two reads of the cache at once, however many rows; a row whose author is gone is left out. */
     async toVideos(rows, viewerId) {
       if (rows.length === 0) return [];
       const userIds = [...new Set(rows.map((row) => row.authorId))].map(BigInt);
-      const { users } = await clients.user.batchGetUsers({ userIds });
+      const videoIds = rows.map((row) => row.id);
+      const [{ users }, counts, favorites] = await Promise.all([
+        clients.user.batchGetUsers({ userIds, viewerId: BigInt(viewerId) }),
+        cache.values(videoCounts, videoIds, loadCounts),
+        findFavorites(videoIds, viewerId),
+      ]);
       const authors = new Map(users.map((user) => [Number(user.id), user]));
       return Promise.all(
         rows.flatMap((row) => {
           const author = authors.get(row.authorId);
-          return author ? [toVideo(row, author, viewerId)] : [];
+          const { favoriteCount = 0, commentCount = 0 } = counts.get(row.id) ?? {};
+          const social = { favoriteCount, commentCount, isFavorite: favorites.get(row.id) ?? false };
+          return author ? [toVideo(row, viewerId, { author, ...social })] : [];
         }),
       );
     },
   };
 
-  async function toVideo(row: VideoRow, author: User, viewerId: number): Promise<MessageInitShape<typeof VideoSchema>> {
+  async function loadCounts(ids: number[]): Promise<Map<number, VideoCounts>> {
+    const videoIds = ids.map(BigInt);
+    const [{ favorites }, { counts }] = await Promise.all([
+      clients.favorite.batchGetVideoFavorites({ videoIds }),
+      clients.comment.batchGetCommentCounts({ videoIds }),
+    ]);
+    return new Map(
+      ids.map((id) => {
+        const favoriteCount = Number(favorites[String(id)]?.count ?? 0n);
+        return [id, { favoriteCount, commentCount: Number(counts[String(id)] ?? 0n) }];
+      }),
+    );
+  }
+
+  /** Which of the videos the viewer likes. */
+  async function findFavorites(ids: number[], viewerId: number): Promise<ReadonlyMap<number, boolean>> {
+    if (viewerId === 0) return new Map();
+    const isFavorite = flagKind((videoId) => cacheKeys.isFavorite(videoId, viewerId));
+    return cache.values(isFavorite, ids, async (missing) => {
+      const asked = { videoIds: missing.map(BigInt), viewerId: BigInt(viewerId) };
+      const { favorites } = await clients.favorite.batchGetVideoFavorites(asked);
+      return new Map(missing.map((id) => [id, favorites[String(id)]?.isFavorite ?? false]));
+    });
+  }
+
+  async function toVideo(row: VideoInfo, viewerId: number, fromOthers: FromOthers): Promise<VideoFields> {
+    const { author, isFavorite, favoriteCount, commentCount } = fromOthers;
     return {
       id: BigInt(row.id),
       author,
+      isFavorite,
+      favoriteCount: BigInt(favoriteCount),
+      commentCount: BigInt(commentCount),
       // Until there is a rendition, its author watches the upload itself; nobody else is shown this row.
       playUrl: row.playKey ? objects.publicUrl(row.playKey) : await objects.signedUrl(row.rawKey, rawLinkSeconds),
       coverUrl: objects.publicUrl(row.coverKey || defaultImages.cover),

@@ -7,9 +7,10 @@ import { createIdGenerator } from "@flick/db/id.ts";
 import { videos } from "@flick/db/schema/video.ts";
 import { createLog } from "@flick/platform/log.ts";
 
-import { startTestOrigin, type TestOrigin } from "../testing.ts";
+import { startTestOrigin, type TestOrigin } from "./testing.ts";
 import { makeRawKey, rawKeyId } from "./raw-key.ts";
 import { sweepRawObjects } from "./raw-sweep.ts";
+import { sweptVideoUploads } from "./video/upload.ts";
 
 const hour = 3_600_000;
 const path = join(tmpdir(), `flick-sweep-${process.pid}`);
@@ -27,12 +28,12 @@ afterAll(async () => {
 const log = createLog({ program: "tests", write: () => {} });
 const sweep = (later: number) => {
   const { db, objects } = origin;
-  return sweepRawObjects({ db, objects, log, now: () => Date.now() + later });
+  return sweepRawObjects({ objects, log, now: () => Date.now() + later }, sweptVideoUploads({ db }));
 };
 
 test("an upload without a row is deleted after an hour and not before; one with a row stays", async () => {
   const newId = createIdGenerator(1);
-  const [kept, orphan] = [makeRawKey(newId()), makeRawKey(newId())];
+  const [kept, orphan] = [makeRawKey("raw", newId()), makeRawKey("raw", newId())];
   for (const key of [kept, orphan]) await origin.objects.put(key, path, { contentType: "video/mp4" });
   await origin.objects.put("raw/notes.txt", path, { contentType: "text/plain" });
   await origin.db.insert(videos).values({
