@@ -6,7 +6,11 @@ import { answerError, answerNotFound } from "./errors.ts";
 import { browserAccess, safeHeaders } from "./headers.ts";
 import type { Log } from "./log.ts";
 import type { Origin } from "./origin.ts";
+import { commentRoutes } from "./routes/comment.ts";
+import { favoriteRoutes } from "./routes/favorite.ts";
 import { healthRoutes } from "./routes/health.ts";
+import { messageRoutes } from "./routes/message.ts";
+import { relationRoutes } from "./routes/relation.ts";
 import { userRoutes } from "./routes/user.ts";
 import { videoRoutes } from "./routes/video.ts";
 
@@ -29,5 +33,9 @@ export function createApp(deps: AppDeps): Hono<GatewayEnv> {
   app.route("/", healthRoutes());
   app.route("/douyin", userRoutes(deps));
   app.route("/douyin", videoRoutes(deps));
+  app.route("/douyin", favoriteRoutes(deps));
+  app.route("/douyin", commentRoutes(deps));
+  app.route("/douyin", relationRoutes(deps));
+  app.route("/douyin", messageRoutes(deps));
   return app;
 }

@@ -23,14 +23,15 @@ const allowed = { GET: "GET, HEAD, OPTIONS", POST: "POST, OPTIONS" };
  * Adds one endpoint of the public API.
  *
  * @param empty the endpoint's own fields, as they are when the call fails.
- * @param answer resolves to the same fields with their values; what it throws becomes the error envelope.
+ * @param answer resolves to the same fields with their values, or to a response that has no envelope; what it throws becomes the
+ * error envelope.
  */
 export function addEndpoint(
   routes: Hono<GatewayEnv>,
   method: keyof typeof allowed,
   path: string,
   empty: Fields,
-  answer: (c: GatewayContext) => Promise<Fields>,
+  answer: (c: GatewayContext) => Promise<Fields | Response>,
 ): void {
   routes.all(path, async (c) => {
     c.set("route", routePath(c));
@@ -40,6 +41,7 @@ export function addEndpoint(
       c.header("allow", allowed[method]);
       throw flickError(Reason.METHOD_NOT_ALLOWED, `This path takes ${method} requests.`);
     }
-    return c.json({ status_code: 0, status_msg: "success", ...(await answer(c)) });
+    const answered = await answer(c);
+    return answered instanceof Response ? answered : c.json({ status_code: 0, status_msg: "success", ...answered });
   });
 }

@@ -1,17 +1,28 @@
 import { Code, ConnectError, createClient, type CallOptions, type Client, type Interceptor } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
-import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
-import { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
+import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
+import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts";
+import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
+import { UserService, type UpdateUserResponse } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
+import { VideoService, type PublishResponse } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
 import type { GatewayContext } from "./endpoint.ts";
 import { tokenFrom, type Params } from "./params.ts";
-import { createUploadRelay, type UploadRelay } from "./upload.ts";
+import { createStreamRelay, type StreamRelay } from "./stream.ts";
+import { createUploadRelay, profileUpload, videoUpload, type UploadRelay } from "./upload.ts";
 
 /** The services behind the gateway. */
 export interface Origin {
   users: Client<typeof UserService>;
   videos: Client<typeof VideoService>;
-  publish: UploadRelay;
+  favorites: Client<typeof FavoriteService>;
+  comments: Client<typeof CommentService>;
+  relations: Client<typeof RelationService>;
+  messages: Client<typeof MessageService>;
+  publish: UploadRelay<PublishResponse>;
+  uploadProfile: UploadRelay<UpdateUserResponse>;
+  stream: StreamRelay;
 }
 
 /** Deadline of a call that sets none of its own. */
@@ -29,7 +40,13 @@ export function createOrigin(baseUrl: string): Origin {
   return {
     users: createClient(UserService, transport),
     videos: createClient(VideoService, transport),
-    publish: createUploadRelay(baseUrl),
+    favorites: createClient(FavoriteService, transport),
+    comments: createClient(CommentService, transport),
+    relations: createClient(RelationService, transport),
+    messages: createClient(MessageService, transport),
+    publish: createUploadRelay(baseUrl, videoUpload),
+    uploadProfile: createUploadRelay(baseUrl, profileUpload),
+    stream: createStreamRelay(baseUrl),
   };
 }
 

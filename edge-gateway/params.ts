@@ -3,26 +3,28 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
 import { readBody } from "./read-body.ts";
 
-/** Named values of a request. One that is empty counts as absent and is not here. */
+/** Named values of a request. One that is empty counts as absent and is not here, unless it was asked for. */
 export type Params = ReadonlyMap<string, string>;
 
 /**
  * The parameters of a request, from wherever its client put them: the query and, but for a GET, an urlencoded, JSON or multipart
  * body of at most 64 KiB. The body wins over the query, and the first of several values of one name over the others.
  *
+ * @param options.mayBeEmpty a parameter that means something when it is empty.
  * @throws TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, or INVALID_PARAMETER for a body that is not what its content type says.
  */
-export async function readParams(request: Request): Promise<Params> {
+export async function readParams(request: Request, options: { mayBeEmpty?: string } = {}): Promise<Params> {
+  const { mayBeEmpty } = options;
   const params = new Map<string, string>();
-  if (request.method !== "GET" && request.method !== "HEAD") addFirst(params, await bodyFields(request));
-  addFirst(params, new URL(request.url).searchParams);
+  if (request.method !== "GET" && request.method !== "HEAD") addFirst(params, await bodyFields(request), mayBeEmpty);
+  addFirst(params, new URL(request.url).searchParams, mayBeEmpty);
   return params;
 }
 
-/** Only those in the query. */
-export function queryParams(url: string): Params {
+/** Only those in the query; see {@link readParams}. */
+export function queryParams(url: string, options: { mayBeEmpty?: string } = {}): Params {
   const params = new Map<string, string>();
-  addFirst(params, new URL(url).searchParams);
+  addFirst(params, new URL(url).searchParams, options.mayBeEmpty);
   return params;
 }
 
@@ -45,6 +47,40 @@ export function idParam(params: Params, name: string): bigint {
   const id = wholeNumber(value);
   if (id === null || id > BigInt(Number.MAX_SAFE_INTEGER)) throw invalid(`${name} must be a whole number below 2^53.`);
   return id;
+}
+
+/**
+ * An id that the call cannot do without, in the forms of {@link idParam}.
+ *
+ * @throws INVALID_PARAMETER when it is absent, 0, or no id.
+ */
+export function requiredIdParam(params: Params, name: string): bigint {
+  requiredParam(params, name);
+  const id = idParam(params, name);
+  if (id === 0n) throw invalid(`${name} must be a whole number above 0.`);
+  return id;
+}
+
+/**
+ * What `action_type` asks for: the first of the actions under 1, the second under 2. Takes numbers in the forms of {@link idParam}.
+ *
+ * @throws INVALID_PARAMETER when it is absent or names none of them.
+ */
+export function actionParam<const Actions extends readonly string[]>(
+  params: Params,
+  actions: Actions,
+): Actions[number] {
+  const number = wholeNumber(requiredParam(params, "action_type"));
+  const action = number === null ? undefined : actions[Number(number) - 1];
+  if (action === undefined) {
+    throw invalid(`action_type must be ${actions.map((name, index) => `${index + 1} (${name})`).join(" or ")}.`);
+  }
+  return action;
+}
+
+/** Where a page of a list begins (0 for its head) and how much it may hold; see {@link countParam}. */
+export function pageParams(params: Params, most = 100): { cursor: bigint; count: number } {
+  return { cursor: idParam(params, "cursor"), count: countParam(params, "count", most) };
 }
 
 /** How many things a page may hold: at most `most`, whatever was asked for; 0, which leaves it to the service, when absent. */
@@ -90,9 +126,9 @@ export function tokenFrom(headers: Headers, params: Params): string | undefined 
 
 type NamedValues = Iterable<[string, string]>;
 
-function addFirst(params: Map<string, string>, values: NamedValues): void {
+function addFirst(params: Map<string, string>, values: NamedValues, mayBeEmpty?: string): void {
   for (const [name, value] of values) {
-    if (value !== "" && !params.has(name)) params.set(name, value);
+    if ((value !== "" || name === mayBeEmpty) && !params.has(name)) params.set(name, value);
   }
 }
 

@@ -1,13 +1,28 @@
 import { createConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import { createFetchHandler } from "@connectrpc/connect/protocol";
 import { startGateway, type Gateway } from "@flick/dev/gateway.ts";
+import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
+import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
+import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts";
+import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
-import { uploadPath } from "@flick/proto/upload.ts";
+import { streamPath } from "@flick/proto/stream.ts";
+import { profileUploadPath, uploadPath } from "@flick/proto/upload.ts";
 
-type Answers = Partial<ServiceImpl<typeof UserService> & ServiceImpl<typeof VideoService>> & {
-  /** The streaming upload. */
+type Answers = Partial<
+  ServiceImpl<typeof UserService> &
+    ServiceImpl<typeof VideoService> &
+    ServiceImpl<typeof FavoriteService> &
+    ServiceImpl<typeof CommentService> &
+    ServiceImpl<typeof RelationService> &
+    ServiceImpl<typeof MessageService>
+> & {
+  /** The streaming uploads. */
   publish?: (request: Request) => Response | Promise<Response>;
+  uploadProfile?: (request: Request) => Response | Promise<Response>;
+  /** The live stream of messages. */
+  stream?: (request: Request) => Response | Promise<Response>;
 };
 
 /** A Connect server that answers what a test tells it to: what is tested is the way from HTTP to RPC and back. */
@@ -20,7 +35,7 @@ export interface FixtureOrigin {
 
 export function startFixtureOrigin(port = 0): FixtureOrigin {
   let answers: Answers = {};
-  const uploads = (request: Request) => answers.publish?.(request) ?? new Response("no such path", { status: 404 });
+  const nothing = () => new Response("no such path", { status: 404 });
   const server = Bun.serve({
     hostname: "127.0.0.1",
     port,
@@ -28,11 +43,15 @@ export function startFixtureOrigin(port = 0): FixtureOrigin {
     maxRequestBodySize: 2 * 1024 ** 3,
     fetch(request) {
       const { pathname } = new URL(request.url);
-      if (pathname === uploadPath) return uploads(request);
+      if (pathname === uploadPath) return answers.publish?.(request) ?? nothing();
+      if (pathname === profileUploadPath) return answers.uploadProfile?.(request) ?? nothing();
+      if (pathname === streamPath) return answers.stream?.(request) ?? nothing();
       const router = createConnectRouter({ grpc: false, connect: false });
       router.service(UserService, answers).service(VideoService, answers);
+      router.service(FavoriteService, answers).service(CommentService, answers);
+      router.service(RelationService, answers).service(MessageService, answers);
       const handler = router.handlers.find(({ requestPath }) => requestPath === pathname);
-      return handler ? createFetchHandler(handler)(request) : new Response("no such path", { status: 404 });
+      return handler ? createFetchHandler(handler)(request) : nothing();
     },
   });
   return {

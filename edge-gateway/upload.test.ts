@@ -4,13 +4,13 @@ import { reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
 import { startFixtureOrigin } from "./testing.ts";
-import { createUploadRelay } from "./upload.ts";
+import { createUploadRelay, videoUpload } from "./upload.ts";
 
 const upload = {
   body: null,
   contentType: "multipart/form-data; boundary=b",
   contentLength: undefined,
-  title: undefined,
+  text: undefined,
   token: undefined,
   requestId: "r",
   signal: new AbortController().signal,
@@ -23,6 +23,7 @@ async function fate(contentLength: number, limits: { answerTimeoutMs: number; sl
   const started = performance.now();
   const error: unknown = await createUploadRelay(
     origin.url,
+    videoUpload,
     limits,
   )({ ...upload, contentLength }).catch((problem: unknown) => problem);
   const ms = performance.now() - started;

@@ -1,45 +1,96 @@
-import { fromJson, type JsonValue } from "@bufbuild/protobuf";
+import { fromJson, type DescMessage, type JsonValue, type MessageShape } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { errorFromJson } from "@connectrpc/connect/protocol-connect";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
-import { PublishResponseSchema, type PublishResponse } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
-import { uploadPath } from "@flick/proto/upload.ts";
+import { UpdateUserResponseSchema } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
+import { PublishResponseSchema } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import { profileUploadPath, uploadPath } from "@flick/proto/upload.ts";
 
-import { mediaType } from "./params.ts";
+import type { GatewayContext } from "./endpoint.ts";
+import { mediaType, queryParams, tokenFrom } from "./params.ts";
+import { errorOf } from "./plain-call.ts";
+
+/** Where an upload goes, and what it is answered with. */
+interface UploadTarget<Answer extends DescMessage> {
+  path: string;
+  answer: Answer;
+  /** The text field that the query may have in place of the body. */
+  text: string;
+  /** What a body of unknown length is taken for; the service has the limit that counts. */
+  assumedLength: number;
+}
+
+export const videoUpload = {
+  path: uploadPath,
+  answer: PublishResponseSchema,
+  text: "title",
+  assumedLength: 1024 ** 3,
+};
+
+export const profileUpload = {
+  path: profileUploadPath,
+  answer: UpdateUserResponseSchema,
+  text: "signature",
+  assumedLength: 32 * 1024 ** 2,
+};
 
 interface Upload {
   body: ReadableStream<Uint8Array> | null;
   contentType: string;
   /** Bytes of the body; unknown when the client sends it in chunks. */
   contentLength: number | undefined;
-  /** Stands in for a title in the body. */
-  title: string | undefined;
+  /** Stands in for the text field in the body. */
+  text: string | undefined;
   /** Undefined when it is in the body. */
   token: string | undefined;
   requestId: string;
   signal: AbortSignal;
 }
 
-/** @throws what the video service answered, UNAVAILABLE when it does not, TIMEOUT when the upload is too slow. */
-export type UploadRelay = (upload: Upload) => Promise<PublishResponse>;
+/** @throws what the service answered, UNAVAILABLE when it does not, TIMEOUT when the upload is too slow. */
+export type UploadRelay<Answer> = (upload: Upload) => Promise<Answer>;
 
-/** Time for the video service to answer, on top of what the body may take. */
+/** Time for the service to answer, on top of what the body may take. */
 const answerTimeoutMs = 60_000;
 
 /** A body that is slower than this (0.5 Mb/s) is given up. */
 const slowestBytesPerMs = 64;
 
-/** What a body of unknown length is taken for; the video service has the limit that counts. */
-const assumedLength = 1024 ** 3;
+/** Room in an upload's body for its boundaries and its other fields; the limit is about the file. */
+const multipartOverhead = 64 * 1024;
 
-/** Passes uploads on to the video service as they arrive: nothing of the body is kept here. */
-export function createUploadRelay(baseUrl: string, limits = { answerTimeoutMs, slowestBytesPerMs }): UploadRelay {
+/**
+ * The upload in a request. Nothing of the body is read here: a token or a text in it is for the service to find.
+ *
+ * @throws UNSUPPORTED_MEDIA_TYPE, TOO_LARGE.
+ */
+export function uploadFrom(c: GatewayContext, { text }: { text: string }, maxUploadBytes: number): Upload {
+  const { headers, body, signal, url } = c.req.raw;
+  const contentType = headers.get("content-type") ?? "";
+  if (mediaType(contentType) !== "multipart/form-data") {
+    throw flickError(Reason.UNSUPPORTED_MEDIA_TYPE, "The body must be multipart/form-data.");
+  }
+  const declared = headers.get("content-length");
+  const contentLength = declared === null ? undefined : Number(declared);
+  if (contentLength !== undefined && contentLength > maxUploadBytes + multipartOverhead) {
+    throw flickError(Reason.TOO_LARGE, `The file may have at most ${maxUploadBytes} bytes.`);
+  }
+  const params = queryParams(url, { mayBeEmpty: text });
+  const token = tokenFrom(headers, params);
+  return { body, contentType, contentLength, text: params.get(text), token, requestId: c.get("requestId"), signal };
+}
+
+/** Passes uploads on to their service as they arrive: nothing of the body is kept here. */
+export function createUploadRelay<Answer extends DescMessage>(
+  baseUrl: string,
+  target: UploadTarget<Answer>,
+  limits = { answerTimeoutMs, slowestBytesPerMs },
+): UploadRelay<MessageShape<Answer>> {
   return async (upload) => {
-    const url = new URL(`${baseUrl}${uploadPath}`);
-    if (upload.title !== undefined) url.searchParams.set("title", upload.title);
+    const url = new URL(`${baseUrl}${target.path}`);
+    if (upload.text !== undefined) url.searchParams.set(target.text, upload.text);
     const timeout = AbortSignal.timeout(
-      limits.answerTimeoutMs + Math.ceil((upload.contentLength ?? assumedLength) / limits.slowestBytesPerMs),
+      limits.answerTimeoutMs + Math.ceil((upload.contentLength ?? target.assumedLength) / limits.slowestBytesPerMs),
     );
     try {
       const response = await fetch(url, {
@@ -50,7 +101,7 @@ export function createUploadRelay(baseUrl: string, limits = { answerTimeoutMs, s
         signal: AbortSignal.any([upload.signal, timeout]),
         ...halfDuplex,
       });
-      return asPublished(response.status, await readJson(response));
+      return asMessage(target.answer, response.status, await readJson(response));
     } catch (error) {
       if (error instanceof ConnectError) throw error;
       if (timeout.aborted) throw flickError(Reason.TIMEOUT, "The upload took too long.", error);
@@ -72,22 +123,13 @@ function headersOf({ contentType, contentLength, token, requestId }: Upload): Re
   };
 }
 
-/** What a status means when the answer has no error of ours in it, as that of a proxy in between. */
-const codes: Partial<Record<number, Code>> = {
-  429: Code.Unavailable,
-  502: Code.Unavailable,
-  503: Code.Unavailable,
-  504: Code.DeadlineExceeded,
-};
-
-function asPublished(status: number, json: JsonValue): PublishResponse {
-  const unknown = new ConnectError(`the origin answered HTTP ${status}`, codes[status] ?? Code.Internal);
-  if (json === null) throw status === 413 ? flickError(Reason.TOO_LARGE, "The upload is too large.") : unknown;
-  if (status !== 200) throw errorFromJson(json, undefined, unknown);
+function asMessage<Answer extends DescMessage>(schema: Answer, status: number, json: JsonValue): MessageShape<Answer> {
+  if (json === null && status === 413) throw flickError(Reason.TOO_LARGE, "The upload is too large.");
+  if (json === null || status !== 200) throw errorOf(status, json);
   try {
-    return fromJson(PublishResponseSchema, json, { ignoreUnknownFields: true });
+    return fromJson(schema, json, { ignoreUnknownFields: true });
   } catch {
-    throw unknown;
+    throw errorOf(status, null);
   }
 }
 

@@ -268,3 +268,39 @@ describe("/publish/list", () => {
     });
   });
 });
+
+function answerDelete() {
+  const asked: { videoId: bigint; authorization: string | null }[] = [];
+  fixture.origin.answer({
+    deleteVideo({ videoId }, { requestHeader }) {
+      asked.push({ videoId, authorization: requestHeader.get("authorization") });
+      return {};
+    },
+  });
+  return asked;
+}
+
+describe("/publish/delete", () => {
+  test("deletes the video that is named", async () => {
+    const asked = answerDelete();
+    for (const path of ["/publish/delete", "/publish/delete/"]) {
+      const body = new URLSearchParams({ token: "t", video_id: "12" });
+      const { status, json } = await fixture.call(path, { method: "POST", body });
+      expect(status).toBe(200);
+      expect(json).toEqual({ status_code: 0, status_msg: "success" });
+    }
+    const each = { videoId: 12n, authorization: "Bearer t" };
+    expect(asked).toEqual([each, each]);
+  });
+
+  test.each(["", "video_id=0", "video_id=-1", "video_id=x", "video_id=9007199254740992"])(
+    "refuses %p by name",
+    async (query) => {
+      const asked = answerDelete();
+      const { status, json } = await fixture.call(`/publish/delete/?token=t&${query}`, { method: "POST" });
+      expect(status).toBe(200);
+      expect(json).toEqual({ status_code: 10001, status_msg: expect.stringContaining("video_id") });
+      expect(asked).toEqual([]);
+    },
+  );
+});

@@ -1,18 +1,14 @@
-import { flickError } from "@flick/proto/errors.ts";
-import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { Hono } from "hono";
 
 import type { AppDeps } from "../app.ts";
 import { addEndpoint, type GatewayEnv } from "../endpoint.ts";
 import { videoObject } from "../objects.ts";
 import { callFrom } from "../origin.ts";
-import { countParam, idParam, mediaType, queryParams, readParams, timeParam, tokenFrom } from "../params.ts";
+import { countParam, idParam, readParams, requiredIdParam, timeParam } from "../params.ts";
+import { uploadFrom, videoUpload } from "../upload.ts";
 
 const maxFeed = 30;
 const maxList = 100;
-
-/** Room in an upload's body for its boundaries and its other fields; the limit is about the file. */
-const multipartOverhead = 64 * 1024;
 
 /** The feed, publishing, and the lists of what was published. */
 export function videoRoutes({ origin, maxUploadBytes }: AppDeps): Hono<GatewayEnv> {
@@ -42,29 +38,15 @@ export function videoRoutes({ origin, maxUploadBytes }: AppDeps): Hono<GatewayEn
     return { video_list: videos.map(videoObject), next_cursor: Number(nextCursor), has_more: hasMore };
   });
 
-  // Nothing of the body is read here. A token or a title in it is for the video service to find.
   addEndpoint(routes, "POST", "/publish/action", { video_id: 0 }, async (c) => {
-    const { headers, body, signal, url } = c.req.raw;
-    const contentType = headers.get("content-type") ?? "";
-    if (mediaType(contentType) !== "multipart/form-data") {
-      throw flickError(Reason.UNSUPPORTED_MEDIA_TYPE, "The body must be multipart/form-data.");
-    }
-    const declared = headers.get("content-length");
-    const contentLength = declared === null ? undefined : Number(declared);
-    if (contentLength !== undefined && contentLength > maxUploadBytes + multipartOverhead) {
-      throw flickError(Reason.TOO_LARGE, `The file may have at most ${maxUploadBytes} bytes.`);
-    }
-    const params = queryParams(url);
-    const { videoId } = await origin.publish({
-      body,
-      contentType,
-      contentLength,
-      title: params.get("title"),
-      token: tokenFrom(headers, params),
-      requestId: c.get("requestId"),
-      signal,
-    });
+    const { videoId } = await origin.publish(uploadFrom(c, videoUpload, maxUploadBytes));
     return { video_id: Number(videoId) };
+  });
+
+  addEndpoint(routes, "POST", "/publish/delete", {}, async (c) => {
+    const params = await readParams(c.req.raw);
+    await origin.videos.deleteVideo({ videoId: requiredIdParam(params, "video_id") }, callFrom(c, params));
+    return {};
   });
 
   return routes;
