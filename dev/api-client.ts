@@ -19,10 +19,48 @@ export interface ApiVideo {
 export interface ApiUser {
   id: number;
   name: string;
+  follow_count: number;
+  follower_count: number;
+  is_follow: boolean;
+  total_favorited: number;
   work_count: number;
+  favorite_count: number;
   avatar: string;
   background_image: string;
   signature: string;
+}
+
+/** A friend, with the latest message between the two: `msgType` is 1 when the caller sent it. */
+export interface ApiFriend extends ApiUser {
+  message: string;
+  msgType: 0 | 1;
+}
+
+export interface ApiComment {
+  id: number;
+  user: ApiUser;
+  content: string;
+  create_date: string;
+  create_time: number;
+}
+
+export interface ApiMessage {
+  id: number;
+  to_user_id: number;
+  from_user_id: number;
+  content: string;
+  create_time: number;
+}
+
+/** Which part of a list is wanted, and the part itself. */
+export interface ApiCursor {
+  cursor?: number;
+  count?: number;
+}
+
+interface ApiPage {
+  next_cursor: number;
+  has_more: boolean;
 }
 
 /** The gateway answered, but not with success. */
@@ -56,7 +94,10 @@ export function createApiClient(baseUrl: string) {
   }
   const post = { method: "POST" };
   type Session = { user_id: number; token: string };
-  type Page = { video_list: ApiVideo[] };
+  type Videos = ApiPage & { video_list: ApiVideo[] };
+  type People<Person> = ApiPage & { user_list: Person[] };
+  type Comments = ApiPage & { comment_list: ApiComment[] };
+  type Messages = ApiPage & { message_list: ApiMessage[] };
   return {
     register: (username: string, password: string) => call<Session>("/user/register/", { username, password }, post),
     login: (username: string, password: string) => call<Session>("/user/login/", { username, password }, post),
@@ -69,9 +110,41 @@ export function createApiClient(baseUrl: string) {
       body.append("data", file, "clip.mp4");
       return call("/publish/action/", {}, { ...post, body });
     },
-    publishList: (token: string, userId?: number) => call<Page>("/publish/list/", { token, user_id: userId }),
-    feed: (options: { latestTime?: number; token?: string } = {}) =>
-      call<Page & { next_time: number }>("/feed/", { latest_time: options.latestTime, token: options.token }),
+    deleteVideo: (token: string, videoId: number) =>
+      call<object>("/publish/delete/", { token, video_id: videoId }, post),
+    publishList: (token: string, userId?: number) => call<Videos>("/publish/list/", { token, user_id: userId }),
+    feed: (options: { latestTime?: number; token?: string; count?: number } = {}) => {
+      const { latestTime, token, count } = options;
+      return call<Videos & { next_time: number }>("/feed/", { latest_time: latestTime, token, count });
+    },
+    /** @param action 1 likes, 2 takes it back; also of follows, below. */
+    favorite: (token: string, videoId: number, action: 1 | 2) =>
+      call<object>("/favorite/action/", { token, video_id: videoId, action_type: action }, post),
+    favoriteList: (token: string, userId?: number, page: ApiCursor = {}) =>
+      call<Videos>("/favorite/list/", { token, user_id: userId, ...page }),
+    comment: (token: string, videoId: number, text: string) => {
+      const params = { token, video_id: videoId, action_type: 1, comment_text: text };
+      return call<{ comment: ApiComment }>("/comment/action/", params, post);
+    },
+    deleteComment: (token: string, videoId: number, commentId: number) => {
+      const params = { token, video_id: videoId, action_type: 2, comment_id: commentId };
+      return call<{ comment: ApiComment }>("/comment/action/", params, post);
+    },
+    commentList: (videoId: number, page: ApiCursor & { token?: string } = {}) =>
+      call<Comments>("/comment/list/", { video_id: videoId, ...page }),
+    follow: (token: string, userId: number, action: 1 | 2) =>
+      call<object>("/relation/action/", { token, to_user_id: userId, action_type: action }, post),
+    followList: (token: string, userId?: number, page: ApiCursor = {}) =>
+      call<People<ApiUser>>("/relation/follow/list/", { token, user_id: userId, ...page }),
+    followerList: (token: string, userId?: number, page: ApiCursor = {}) =>
+      call<People<ApiUser>>("/relation/follower/list/", { token, user_id: userId, ...page }),
+    friendList: (token: string, userId?: number, page: ApiCursor = {}) =>
+      call<People<ApiFriend>>("/relation/friend/list/", { token, user_id: userId, ...page }),
+    sendMessage: (token: string, userId: number, content: string) =>
+      call<object>("/message/action/", { token, to_user_id: userId, action_type: 1, content }, post),
+    /** @param afterTime the app's `pre_msg_time`: 0 for the whole conversation. */
+    chat: (token: string, userId: number, afterTime: number, page: ApiCursor = {}) =>
+      call<Messages>("/message/chat/", { token, to_user_id: userId, pre_msg_time: afterTime, ...page }),
   };
 }
 

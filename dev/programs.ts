@@ -71,6 +71,7 @@ export function originSpec(settings: ProgramSettings): ProgramSpec {
       PORT: String(ports.origin),
       NODE_ID: "0",
       MYSQL_URL: settings.mysqlUrl,
+      REDIS_URL: settings.redisUrl,
       OSS_URL: settings.ossUrl,
       OSS_PUBLIC_URL: settings.ossPublicUrl,
       ...ossEnv(settings.oss),
