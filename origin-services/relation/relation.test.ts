@@ -201,13 +201,12 @@ describe("somebody who is not signed in", () => {
     const { relation } = origin.as();
     const userId = BigInt(star.userId);
     expect(await outcome(relation.setFollow({ userId, follow: true }))).toBe("UNAUTHENTICATED");
-    for (const call of [
+    const lists = [
       relation.listFollowing({ userId }),
       relation.listFollowers({ userId }),
       relation.listFriends({ userId }),
-    ]) {
-      expect(await outcome(call)).toBe("UNAUTHENTICATED");
-    }
+    ];
+    for (const answer of await Promise.all(lists.map(outcome))) expect(answer).toBe("UNAUTHENTICATED");
     expect((await profile(star, star)).followers).toBe(0);
   });
 
