@@ -1,0 +1,91 @@
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+
+import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
+import { createLog } from "@flick/platform/log.ts";
+
+import { auditCache } from "./cache-audit.ts";
+import { ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
+
+type Person = Awaited<ReturnType<RunningStack["signUp"]>>;
+
+const rounds = 4;
+const burstMs = 1_500;
+const topics = ["favorites", "video_favorite_counts", "user_favorite_counts", "comments", "video_comment_counts"];
+const moreTopics = ["follows", "follow_counts", "videos", "work_counts", "users"];
+
+let flick: RunningStack;
+let people: Person[];
+let videos: number[];
+beforeAll(async () => {
+  flick = await runStack();
+  people = await Promise.all(Array.from({ length: 6 }, () => flick.signUp()));
+  const clip = join(flick.dir, "clip.mp4");
+  await ffmpeg("-f", "lavfi", "-i", "testsrc2=size=160x284:rate=10", "-t", "1", "-pix_fmt", "yuv420p", clip);
+  videos = await Promise.all(
+    people.slice(0, 3).map(async ({ token }) => (await flick.api.publish(token, "a video", Bun.file(clip))).video_id),
+  );
+  await Promise.all(videos.map((id, index) => flick.settled(people[index]?.token ?? "", id)));
+}, 120_000);
+afterAll(() => flick.stop(), 30_000);
+
+const any = <T>(all: T[]): T => all[Math.floor(Math.random() * all.length)] as T;
+const action = () => any<1 | 2>([1, 2]);
+
+/** Writes and reads at random; what fails while the origin is away is nobody's fault. */
+async function live(me: Person, until: number): Promise<void> {
+  const { api } = flick;
+  while (Date.now() < until) {
+    const [video, other] = [any(videos), any(people).user_id];
+    await any([
+      () => api.favorite(me.token, video, action()),
+      () => api.follow(me.token, other, action()),
+      () => api.comment(me.token, video, "so it is"),
+      () => api.feed({ token: me.token }),
+      () => api.user(me.token, other),
+      () => api.favoriteList(me.token, other),
+      () => api.followList(me.token, other),
+      () => api.followerList(me.token, other),
+      () => api.commentList(video, { token: me.token }),
+    ])().catch(() => {});
+  }
+}
+
+/** Waits until the change log holds everything that has been written, and the cache's consumers have worked through it. */
+async function drained(): Promise<void> {
+  const log = createRedisStreamsEventLog({
+    url: flick.stack.urls.redis,
+    log: createLog({ program: "tests", write: () => {} }),
+  });
+  const marker = await flick.signUp();
+  const deadline = Date.now() + 30_000;
+  const caughtUp = async () => {
+    if ((await log.last("cdc.users"))?.key !== String(marker.user_id)) return false;
+    const lags = await Promise.all([...topics, ...moreTopics].map((table) => log.lag(`cdc.${table}`, "cache")));
+    return lags.every((lag) => lag === 0);
+  };
+  while (!(await caughtUp())) {
+    if (Date.now() > deadline) throw new Error(`the change log was not drained:\n${flick.printed().slice(-3000)}`);
+    await Bun.sleep(50);
+  }
+  await log.close();
+}
+
+test("an origin killed between commits and deletions leaves nothing in the cache that the database does not say", async () => {
+  let compared = 0;
+  for (let round = 0; round < rounds; round++) {
+    const origin = flick.pidOf("origin");
+    const end = Date.now() + burstMs;
+    const living = people.flatMap((me) => [live(me, end), live(me, end)]);
+    await Bun.sleep(burstMs * (0.3 + 0.6 * Math.random()));
+    process.kill(origin, "SIGKILL");
+    await Promise.all(living);
+    while ((await flick.api.feed().catch(() => null)) === null) await Bun.sleep(50);
+    await drained();
+    const audit = await auditCache(flick.stack.urls);
+    expect(audit.lies).toEqual([]);
+    compared += audit.compared;
+  }
+  expect(compared).toBeGreaterThan(rounds * 10);
+  process.stdout.write(`${rounds} kills, ${compared} cached keys compared\n`);
+}, 180_000);
