@@ -104,7 +104,7 @@ describe("a presigned URL", () => {
     const tampered = [
       url.replace("private.txt", "other.txt"),
       url.replace("x-oss-expires=60", "x-oss-expires=3600"),
-      url.replace(/x-oss-signature=../, "x-oss-signature=00"),
+      url.replace(/x-oss-signature=./, (start) => (start.endsWith("0") ? "x-oss-signature=1" : "x-oss-signature=0")),
       `${url}&response-content-type=text%2Fhtml`,
     ];
     for (const other of tampered) expect(await outcome(await follow(other))).toBe("403 SignatureDoesNotMatch");
