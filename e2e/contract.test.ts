@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 
+import { RedisClient } from "bun";
 import { SignJWT, importJWK, UnsecuredJWT, type CryptoKey, type JWK } from "jose";
 
 import { runStack, type RunningStack } from "./running-stack.ts";
@@ -204,6 +205,17 @@ test("a file over the limit is refused with 413 before it has been sent", async 
   );
   expect(await answer).toStartWith("HTTP/1.1 413");
   socket.end();
+});
+
+test("neither the cache nor the event log holds a password's hash", async () => {
+  const redis = new RedisClient(flick.stack.urls.redis);
+  const published = JSON.stringify(await redis.send("XRANGE", ["log::cdc.users", "-", "+"]));
+  expect(published).toContain("old client");
+  const profiles = (await redis.send("KEYS", ["user::*"])) as string[];
+  expect(profiles.length).toBeGreaterThan(0);
+  const cached = JSON.stringify(await Promise.all(profiles.map((key) => redis.hgetall(key))));
+  for (const stored of [published, cached]) expect(stored).not.toMatch(/password|\$2[aby]\$/);
+  redis.close();
 });
 
 test("no program has logged a token, a password or an id", () => {

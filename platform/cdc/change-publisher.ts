@@ -29,6 +29,8 @@ const bufferedBytes = 2 * 1024 * 1024;
 /** Of one publish: well below what an event log takes, and enough that more would not be faster. */
 const batchRecords = 2_000;
 const batchBytes = 8 * 1024 * 1024;
+/** Columns that are in no event, whatever their table: nobody who reads the log has any use for them. */
+const secretColumns = ["password_hash"];
 /** How often a position is stored while nothing that concerns us changes. */
 const idlePositionMs = 5_000;
 
@@ -143,7 +145,8 @@ export function createChangePublisher(options: {
       return [...encode(gone, keyColumns), ...encode({ ...change, op: "c", before: null }, keyColumns)];
     }
     const topic = `cdc.${change.source.table.replace(/[^A-Za-z0-9._-]/g, "_")}`;
-    const debezium: DebeziumChange = { before, after, op, source: change.source, ts_ms: Date.now() };
+    const shown = { before: withoutSecrets(before), after: withoutSecrets(after) };
+    const debezium: DebeziumChange = { ...shown, op, source: change.source, ts_ms: Date.now() };
     const record = { topic, key: recordKey(change, after ?? before, keyColumns), value: JSON.stringify(debezium) };
     if (Buffer.byteLength(record.value) <= limits.valueBytes) return [record];
     if (op === "u" && before) return encode({ ...change, before: null }, keyColumns);
@@ -151,6 +154,12 @@ export function createChangePublisher(options: {
     log.error(`a changed row is larger than ${limits.valueBytes} bytes and is skipped`, { table, op, file, pos, row });
     return [];
   }
+}
+
+/** The same row without what must not leave the database. */
+function withoutSecrets(row: Row | null): Row | null {
+  if (!row || !secretColumns.some((column) => column in row)) return row;
+  return Object.fromEntries(Object.entries(row).filter(([column]) => !secretColumns.includes(column)));
 }
 
 /** The values of the primary key with a colon between them; a table without one keeps the order of all its changes. */
