@@ -89,7 +89,7 @@ test("a message reaches its receiver's streams at once, and nobody else's", asyn
     create_time: Number(message?.createTime),
   });
   await send(cyd, ben, "me too");
-  await until(() => streams[0]?.events.length === 2);
+  await until(() => streams[0]?.events.length === 2 && streams[1]?.events.length === 2);
   expect(streams.map((stream) => stream.contents().length)).toEqual([2, 2, 0, 0]);
   await Promise.all(streams.map((stream) => stream.close()));
 });
