@@ -32,10 +32,20 @@ export async function requireFreePorts(wanted: readonly WantedPort[]): Promise<v
   if (found.length > 0) throw new Refusal(found.join("\n"));
 }
 
+/** Below the ports that Linux and macOS give to outgoing connections, so that none of these takes one between the choice and its use. */
+const firstFreePort = 20_000;
+const lastFreePort = 32_000;
+const maxTries = 1_000;
+
 /** Ports that nobody listens on at the moment, all different. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(Array.from({ length: count }, () => listen(0)));
-  return Promise.all(servers.map(({ port, close }) => close().then(() => port)));
+  const found = new Set<number>();
+  for (let tries = 0; found.size < count; tries++) {
+    if (tries === maxTries) throw new Error(`no ${count} free ports from ${firstFreePort} to ${lastFreePort}`);
+    const port = firstFreePort + Math.floor(Math.random() * (lastFreePort - firstFreePort + 1));
+    if (!found.has(port) && (await tryPort(port)) === null) found.add(port);
+  }
+  return [...found];
 }
 
 /** Null when the port can be had, else the system's error code. */

@@ -5,6 +5,7 @@ import { join } from "node:path";
 
 import { createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { freePorts } from "@flick/dev/ports.ts";
 import { startMariadb, type TestServer } from "@flick/dev/testing.ts";
 import { createServiceTokenSigner } from "@flick/platform/service-token.ts";
 import { reasonOf } from "@flick/proto/errors.ts";
@@ -92,7 +93,7 @@ test("services in two processes work together as they do in one", async () => {
   const dir = await mkdtemp(join(tmpdir(), "flick-split-"));
   const keyFile = join(dir, "jwt.json");
   // Each calls the other: both learn the other's address beforehand.
-  const [onePort, otherPort] = [await freePort(), await freePort()];
+  const [onePort = 0, otherPort = 0] = await freePorts(2);
   const [one, other] = [`http://127.0.0.1:${onePort}`, `http://127.0.0.1:${otherPort}`];
   const urls = {
     USER_SERVICE_URL: one,
@@ -184,10 +185,3 @@ test("stopping lets calls at work finish and refuses new ones", async () => {
   expect(await slow).toBe("success");
   expect(await reason(origin.as().video.getFeed({}))).not.toBe("success");
 });
-
-async function freePort(): Promise<number> {
-  const server = Bun.serve({ port: 0, fetch: () => new Response() });
-  const { port } = server;
-  await server.stop(true);
-  return Number(port);
-}
