@@ -303,13 +303,18 @@ describe("a request", () => {
       login: () => Promise.reject(new Error("broken")),
       getFeed: () => Promise.reject(flickError(Reason.BUSY, "busy")),
     });
-    fixture.log.length = 0;
     const headers = { authorization: "Bearer s3cret-header" };
-    await fixture.call("/user/login/?username=s3cret-name&password=s3cret-word", { method: "POST", headers });
-    await fixture.call("/feed?token=s3cret-query");
-    await fixture.call("/s3cret-path");
-    await until(() => fixture.log.filter((line) => line["message"] === "request").length === 3);
-    const lines = fixture.log.filter((line) => line["message"] === "request");
+    const answers = [
+      await fixture.call("/user/login/?username=s3cret-name&password=s3cret-word", { method: "POST", headers }),
+      await fixture.call("/feed?token=s3cret-query"),
+      await fixture.call("/s3cret-path"),
+    ];
+    // Lines of the tests before may still be on their way.
+    const ids = answers.map((answer) => answer.headers.get("x-request-id"));
+    const linesOf = (id: string | null) =>
+      fixture.log.filter((line) => line["message"] === "request" && line["request_id"] === id);
+    await until(() => ids.every((id) => linesOf(id).length > 0));
+    const lines = ids.flatMap(linesOf);
     expect(lines.map(({ level, method, route, status }) => [level, method, route, status])).toEqual([
       ["info", "POST", "/douyin/user/login", 500],
       ["info", "GET", "/douyin/feed", 503],

@@ -107,14 +107,10 @@ describe("times", () => {
     expectStrictlyIncreasing(messages.map((message) => message.createTime));
   });
 
-  test("follow the order in which one origin was asked", async () => {
+  test("follow the order in which somebody writes", async () => {
     const [one, other] = await pair();
-    const calls: ReturnType<typeof send>[] = [];
-    for (let index = 0; index < 20; index++) {
-      calls.push(send(one, other, `${index}`));
-      await Bun.sleep(1);
-    }
-    const times = (await Promise.all(calls)).map((message) => message.createTime);
+    const times: bigint[] = [];
+    for (let index = 0; index < 20; index++) times.push((await send(one, other, `${index}`)).createTime);
     expectStrictlyIncreasing(times);
   });
 
