@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { freePorts } from "@flick/dev/ports.ts";
 import { startRedis, testServers, type TestServer, type TestServers } from "@flick/dev/testing.ts";
 import type { EventLog } from "@flick/platform/event-log/event-log.ts";
 import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
@@ -264,7 +265,8 @@ describe("stopping", () => {
 });
 
 test("the health check answers while the worker takes jobs", async () => {
-  const worker = await startWorker({ HEALTH_PORT: String(await freePort()) });
+  const [port] = await freePorts(1);
+  const worker = await startWorker({ HEALTH_PORT: String(port) });
   const ready = worker.lines.find(({ message }) => message === "taking jobs");
   const response = await fetch(new URL("/healthz", String(ready?.["health"])));
   expect([response.status, await response.text()]).toEqual([200, "ok, 0 jobs at work\n"]);
@@ -413,11 +415,4 @@ function worksIn(pid: string, folder: string): boolean {
     // It has ended in the meantime, or is not ours.
     return false;
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response() });
-  const { port } = server;
-  await server.stop(true);
-  return port ?? 0;
 }
