@@ -146,13 +146,14 @@ async function runProgram(): Promise<void> {
       HOST: v.optional(v.string(), "127.0.0.1"),
       PORT: v.optional(whole(0, 65_535), "8080"),
       ORIGIN_URL: v.optional(url("http:", "https:")),
+      UPSTASH_REDIS_REST_URL: v.optional(url("http:", "https:")),
+      UPSTASH_REDIS_REST_TOKEN: v.optional(v.string()),
       MAX_UPLOAD_BYTES: v.optional(whole(1024, 4_000_000_000)),
     });
-    const vars = {
-      ...(env.ORIGIN_URL === undefined ? {} : { ORIGIN_URL: env.ORIGIN_URL }),
-      ...(env.MAX_UPLOAD_BYTES === undefined ? {} : { MAX_UPLOAD_BYTES: String(env.MAX_UPLOAD_BYTES) }),
-    };
-    const gateway = await startGateway({ hostname: env.HOST, port: env.PORT, vars });
+    const { HOST, PORT, ...bindings } = env;
+    const given = Object.entries(bindings).filter(([, value]) => value !== undefined);
+    const vars = Object.fromEntries(given.map(([name, value]) => [name, String(value)]));
+    const gateway = await startGateway({ hostname: HOST, port: PORT, vars });
     log.info("ready", { url: gateway.url });
     const stop = () => void gateway.stop().then(() => process.exit(0));
     process.once("SIGTERM", stop);

@@ -21,6 +21,8 @@ export interface ProgramSettings {
   /** Where players reach it. */
   ossPublicUrl: string;
   oss: OssAccess;
+  /** Redis over HTTP. */
+  upstash: { url: string; token: string };
   jwtKeyFile: string;
   serviceTokenSecret: string;
   workDir: string;
@@ -133,6 +135,8 @@ export function gatewaySpec(settings: ProgramSettings): ProgramSpec {
       HOST: host,
       PORT: String(ports.gateway),
       ORIGIN_URL: `http://${host}:${ports.origin}`,
+      UPSTASH_REDIS_REST_URL: settings.upstash.url,
+      UPSTASH_REDIS_REST_TOKEN: settings.upstash.token,
       MAX_UPLOAD_BYTES: String(settings.maxUploadBytes),
     },
     probe: () => httpAnswers(`http://${host}:${ports.gateway}/healthz`),

@@ -114,6 +114,7 @@ async function begin(options: StackOptions, dataDir: DataDir): Promise<Stack> {
     ossUrl: oss.url,
     ossPublicUrl: oss.publicUrl,
     oss,
+    upstash,
     jwtKeyFile: dataDir.file("secrets", "jwt.json"),
     serviceTokenSecret: secrets.serviceTokenSecret,
     workDir: dataDir.file("work"),

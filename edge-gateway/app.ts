@@ -6,6 +6,7 @@ import { answerError, answerNotFound } from "./errors.ts";
 import { browserAccess, safeHeaders } from "./headers.ts";
 import type { Log } from "./log.ts";
 import type { Origin } from "./origin.ts";
+import type { Redis } from "./redis.ts";
 import { commentRoutes } from "./routes/comment.ts";
 import { favoriteRoutes } from "./routes/favorite.ts";
 import { healthRoutes } from "./routes/health.ts";
@@ -16,6 +17,8 @@ import { videoRoutes } from "./routes/video.ts";
 
 export interface AppDeps {
   origin: Origin;
+  /** Null where there is none: then what the locations of the edge would share stays in each. */
+  redis: Redis | null;
   log: Log;
   maxUploadBytes: number;
 }

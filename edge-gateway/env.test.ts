@@ -24,3 +24,16 @@ test.each<[unknown, string[]]>([
 ])("says what is wrong with %j", (env, problems) => {
   expect(readBindings(env)).toEqual({ problems });
 });
+
+test("takes the address of Redis and its token, or neither", () => {
+  const origin = { ORIGIN_URL: "http://o", MAX_UPLOAD_BYTES: 5000 };
+  const redis = { UPSTASH_REDIS_REST_URL: "https://redis.example", UPSTASH_REDIS_REST_TOKEN: "t" };
+  expect(readBindings({ ...origin, ...redis })).toEqual({ settings: { ...origin, ...redis } });
+  const { UPSTASH_REDIS_REST_URL, UPSTASH_REDIS_REST_TOKEN } = redis;
+  expect(readBindings({ ...origin, UPSTASH_REDIS_REST_URL })).toEqual({
+    problems: ["UPSTASH_REDIS_REST_TOKEN is missing"],
+  });
+  expect(readBindings({ ...origin, UPSTASH_REDIS_REST_TOKEN })).toEqual({
+    problems: ["UPSTASH_REDIS_REST_URL is missing"],
+  });
+});

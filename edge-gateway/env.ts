@@ -1,15 +1,19 @@
 import * as v from "valibot";
 
-const originUrl = "must be a URL that begins with http:// or https://";
+const httpUrl = "must be a URL that begins with http:// or https://";
+const restToken = "must be the token of the Redis at UPSTASH_REDIS_REST_URL";
+const isHttpUrl = (text: string) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
 const byteCount = "must be a whole number from 1024 to 4000000000";
 
 /** What the gateway is told by its bindings; wrangler.toml describes each. */
 const bindings = v.object({
   ORIGIN_URL: v.pipe(
-    v.string(originUrl),
-    v.check((text) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol), originUrl),
+    v.string(httpUrl),
+    v.check(isHttpUrl, httpUrl),
     v.transform((text) => text.replace(/\/+$/, "")),
   ),
+  UPSTASH_REDIS_REST_URL: v.optional(v.pipe(v.string(httpUrl), v.check(isHttpUrl, httpUrl))),
+  UPSTASH_REDIS_REST_TOKEN: v.optional(v.pipe(v.string(restToken), v.minLength(1, restToken))),
   MAX_UPLOAD_BYTES: v.pipe(
     v.union([v.number(), v.pipe(v.string(), v.regex(/^\d+$/), v.transform(Number))], byteCount),
     v.check((bytes) => Number.isInteger(bytes) && bytes >= 1024 && bytes <= 4_000_000_000, byteCount),
@@ -21,7 +25,11 @@ export type Settings = v.InferOutput<typeof bindings>;
 /** The settings, or one sentence for each binding that is not as it must be. The sentences never quote a value. */
 export function readBindings(env: unknown): { settings: Settings } | { problems: string[] } {
   const result = v.safeParse(bindings, env);
-  if (result.success) return { settings: result.output };
+  if (result.success) {
+    const { UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = result.output;
+    if (Boolean(url) === Boolean(token)) return { settings: result.output };
+    return { problems: [`UPSTASH_REDIS_REST_${url ? "TOKEN" : "URL"} is missing`] };
+  }
   return {
     problems: result.issues.map((issue) => {
       const name = v.getDotPath(issue) ?? "bindings";
