@@ -1,7 +1,15 @@
+import type { CallOptions } from "@connectrpc/connect";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { Context, Hono } from "hono";
 import { routePath } from "hono/route";
+import type * as v from "valibot";
+
+import type { AppDeps } from "./app.ts";
+import { emptyOf } from "./fields.ts";
+import { callFrom } from "./origin.ts";
+import type { ParamsSchema } from "./param-schemas.ts";
+import { checkParams, mediaType, readParams, tokenFrom } from "./params.ts";
 
 export interface GatewayEnv {
   Variables: {
@@ -17,23 +25,72 @@ export type GatewayContext = Context<GatewayEnv>;
 
 export type Fields = Record<string, unknown>;
 
-const allowed = { GET: "GET, HEAD, OPTIONS", POST: "POST, OPTIONS" };
+type FieldsSchema = v.ObjectSchema<v.ObjectEntries, undefined>;
 
 /**
- * Adds one endpoint of the public API.
- *
- * @param empty the endpoint's own fields, as they are when the call fails.
- * @param answer resolves to the same fields with their values, or to a response that has no envelope; what it throws becomes the
- * error envelope.
+ * One endpoint of the public API: all that is said about it. The same schemas check its requests, type its handler, give the empty
+ * values that its errors carry, and make its part of the OpenAPI document.
  */
-export function addEndpoint(
-  routes: Hono<GatewayEnv>,
-  method: keyof typeof allowed,
-  path: string,
-  empty: Fields,
-  answer: (c: GatewayContext) => Promise<Fields | Response>,
-): void {
-  routes.all(path, async (c) => {
+export interface Endpoint<Params extends ParamsSchema = ParamsSchema, Answer extends FieldsSchema = FieldsSchema> {
+  method: keyof typeof allowed;
+  /** Without a slash at its end; it answers with one, too. */
+  path: `/${string}`;
+  tag: "Accounts" | "Videos" | "Likes" | "Comments" | "Relations" | "Messages" | "Service";
+  /** A few words, as a heading. */
+  summary: string;
+  /** Markdown. */
+  description?: string;
+  /**
+   * Whose call it is. Of a `public` one nobody's: a stale token must not keep anybody from signing in. `optional`: a token only adds
+   * the viewer's own view, but it must be a good one.
+   */
+  access: "public" | "optional" | "required";
+  /** From the query and, but for a GET, the body; all but the token, which every endpoint that is not public takes. */
+  params: Params;
+  /** A parameter that means something when it is empty. */
+  mayBeEmpty?: string;
+  /** Files that a multipart body brings. They and the fields beside them are checked by the service that they stream to. */
+  files?: FieldsSchema;
+  /** What it adds to the envelope. */
+  answer: Answer;
+  /** What each event of its stream holds, where it answers with server-sent events in place of the envelope. */
+  events?: FieldsSchema;
+  /** Reasons why it may fail, besides those that follow from the rest of this declaration. */
+  errors?: readonly Reason[];
+  /** Answers a request; what it throws becomes the error envelope. Absent when only an upload will do. */
+  handle?(request: EndpointRequest<v.InferOutput<Params>>, deps: AppDeps): Promise<v.InferInput<Answer> | Response>;
+  /** Answers a request whose body is multipart, none of which has been read. */
+  upload?(c: GatewayContext, deps: AppDeps): Promise<v.InferInput<Answer>>;
+}
+
+/** What a handler gets. */
+export interface EndpointRequest<Params> {
+  params: Params;
+  /** The viewer's; undefined when there is none, or the endpoint is public. */
+  token: string | undefined;
+  /** How to call the origin for this request. */
+  call: CallOptions;
+  c: GatewayContext;
+}
+
+/** Declares an endpoint; its handler's types follow from its schemas. */
+export function endpoint<Params extends ParamsSchema, Answer extends FieldsSchema>(
+  declaration: Endpoint<Params, Answer>,
+): Endpoint {
+  return declaration;
+}
+
+const allowed = { GET: "GET, HEAD, OPTIONS", POST: "POST, OPTIONS" };
+
+/** Serves endpoints. */
+export function addEndpoints(app: Hono<GatewayEnv>, endpoints: readonly Endpoint[], deps: AppDeps): void {
+  for (const declared of endpoints) addEndpoint(app, declared, deps);
+}
+
+function addEndpoint(app: Hono<GatewayEnv>, declared: Endpoint, deps: AppDeps): void {
+  const { method, path, answer } = declared;
+  const empty = emptyOf(answer);
+  app.all(path, async (c) => {
     c.set("route", routePath(c));
     c.set("empty", empty);
     const asked = c.req.method === "HEAD" ? "GET" : c.req.method;
@@ -41,7 +98,21 @@ export function addEndpoint(
       c.header("allow", allowed[method]);
       throw flickError(Reason.METHOD_NOT_ALLOWED, `This path takes ${method} requests.`);
     }
-    const answered = await answer(c);
+    const answered = await answerOf(declared, c, deps);
     return answered instanceof Response ? answered : c.json({ status_code: 0, status_msg: "success", ...answered });
   });
+}
+
+async function answerOf(declared: Endpoint, c: GatewayContext, deps: AppDeps): Promise<Fields | Response> {
+  const { access, params, mayBeEmpty } = declared;
+  if (declared.upload && (!declared.handle || isMultipart(c))) return declared.upload(c, deps);
+  if (!declared.handle) throw new Error(`${declared.path} has no handler`);
+  const sent = await readParams(c.req.raw, mayBeEmpty === undefined ? {} : { mayBeEmpty });
+  const checked = checkParams(params, sent);
+  const token = access === "public" ? undefined : tokenFrom(c.req.raw.headers, sent);
+  return declared.handle({ params: checked, token, call: callFrom(c, token), c }, deps);
+}
+
+function isMultipart(c: GatewayContext): boolean {
+  return mediaType(c.req.header("content-type") ?? "") === "multipart/form-data";
 }

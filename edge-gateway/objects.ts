@@ -3,36 +3,98 @@ import type { Message } from "@flick/proto/gen/flick/message/v1/message_pb.ts";
 import type { Friend } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
 import type { User } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { VideoStatus, type Video } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import * as v from "valibot";
 
-import type { Fields } from "./endpoint.ts";
+import { choiceField, emptyOf, flagField, textField, wholeField } from "./fields.ts";
 
-/** The User object of the public API. Without a user: the same keys, all empty. Ids and counts are below 2^53. */
-export function userObject(user?: User): Fields {
+/** The User object of the public API. */
+export const userSchema = v.pipe(
+  v.object({
+    id: wholeField("The user's id.", 7_312_345_678_900_001),
+    name: textField("The username.", "zoë"),
+    follow_count: wholeField("How many people the user follows.", 12),
+    follower_count: wholeField("How many people follow the user.", 340),
+    is_follow: flagField("Does the caller follow this user?", true),
+    avatar: textField("Address of the user's picture; there is a default one.", "https://cdn.example/a/7.jpg"),
+    background_image: textField("Address of the picture behind the profile.", "https://cdn.example/b/7.jpg"),
+    signature: textField("What the user says of themselves; there is a default.", "One clip a day."),
+    total_favorited: wholeField("Likes that the user's videos have.", 5210),
+    work_count: wholeField("Videos that the user has published.", 48),
+    favorite_count: wholeField("Videos that the user likes.", 96),
+  }),
+  v.metadata({ title: "User", description: "A public profile. Counts are exact." }),
+);
+
+/** Ids and counts are below 2^53. */
+export function userObject(user: User | undefined): v.InferOutput<typeof userSchema> {
+  if (!user) return emptyOf(userSchema);
   return {
-    id: Number(user?.id ?? 0),
-    name: user?.name ?? "",
-    follow_count: Number(user?.followCount ?? 0),
-    follower_count: Number(user?.followerCount ?? 0),
-    is_follow: user?.isFollow ?? false,
-    avatar: user?.avatar ?? "",
-    background_image: user?.backgroundImage ?? "",
-    signature: user?.signature ?? "",
-    total_favorited: Number(user?.totalFavorited ?? 0),
-    work_count: Number(user?.workCount ?? 0),
-    favorite_count: Number(user?.favoriteCount ?? 0),
+    id: Number(user.id),
+    name: user.name,
+    follow_count: Number(user.followCount),
+    follower_count: Number(user.followerCount),
+    is_follow: user.isFollow,
+    avatar: user.avatar,
+    background_image: user.backgroundImage,
+    signature: user.signature,
+    total_favorited: Number(user.totalFavorited),
+    work_count: Number(user.workCount),
+    favorite_count: Number(user.favoriteCount),
   };
 }
 
-const statusNames: Record<VideoStatus, string> = {
+/** The FriendUser object. */
+export const friendSchema = v.pipe(
+  v.object({
+    ...userSchema.entries,
+    message: textField("Text of the latest message between the two; empty when there is none.", "see you at eight"),
+    msgType: choiceField(
+      [0, 1],
+      "Of that message: 0 when the caller received it (or there is none), 1 when they sent it.",
+      1,
+    ),
+  }),
+  v.metadata({ title: "FriendUser", description: "A user that follows the caller and is followed back." }),
+);
+
+export function friendObject({ user, message, sent }: Friend): v.InferOutput<typeof friendSchema> {
+  return { ...userObject(user), message, msgType: sent ? 1 : 0 };
+}
+
+const statusNames = {
   [VideoStatus.UNSPECIFIED]: "",
   [VideoStatus.UPLOADED]: "uploaded",
   [VideoStatus.PROCESSING]: "processing",
   [VideoStatus.READY]: "ready",
   [VideoStatus.FAILED]: "failed",
-};
+} as const;
 
-/** The Video object of the public API; everything after `title` is our addition. `create_time` and `duration_ms` are in milliseconds. */
-export function videoObject(video: Video): Fields {
+/** The Video object; everything after `title` is our addition. */
+export const videoSchema = v.pipe(
+  v.object({
+    id: wholeField("The video's id.", 7_312_345_678_901_234),
+    author: userSchema,
+    play_url: textField("Address of the MP4: it never changes, and takes ranges.", "https://cdn.example/v/9/play.mp4"),
+    cover_url: textField("Address of the cover, a JPEG.", "https://cdn.example/v/9/cover.jpg"),
+    favorite_count: wholeField("How many people like it.", 1024),
+    comment_count: wholeField("How many comments it has.", 33),
+    is_favorite: flagField("Does the caller like it?", false),
+    title: textField("What its author called it.", "My day"),
+    create_time: wholeField("When it was published, in milliseconds since 1970.", 1_790_000_000_123),
+    status: choiceField(
+      ["", "uploaded", "processing", "ready", "failed"],
+      "Only its author sees a video that is not `ready`. Empty when it is unknown.",
+      "ready",
+    ),
+    status_reason: textField("Why it failed, a sentence for its author; else empty.", ""),
+    width: wholeField("Of the picture, in pixels; 0 until it is ready.", 720),
+    height: wholeField("Of the picture, in pixels; 0 until it is ready.", 1280),
+    duration_ms: wholeField("In milliseconds; 0 until it is ready.", 15_040),
+  }),
+  v.metadata({ title: "Video" }),
+);
+
+export function videoObject(video: Video): v.InferOutput<typeof videoSchema> {
   return {
     id: Number(video.id),
     author: userObject(video.author),
@@ -43,7 +105,8 @@ export function videoObject(video: Video): Fields {
     is_favorite: video.isFavorite,
     title: video.title,
     create_time: Number(video.createTime),
-    status: statusNames[video.status] ?? "",
+    // A newer origin may know more of them.
+    status: (statusNames as Partial<typeof statusNames>)[video.status] ?? "",
     status_reason: video.statusReason,
     width: video.width,
     height: video.height,
@@ -51,25 +114,46 @@ export function videoObject(video: Video): Fields {
   };
 }
 
-/** The FriendUser object: `msgType` is 0 when the caller received the latest message (or there is none) and 1 when they sent it. */
-export function friendObject({ user, message, sent }: Friend): Fields {
-  return { ...userObject(user), message, msgType: sent ? 1 : 0 };
-}
+/** The Comment object; `create_time` is our addition. */
+export const commentSchema = v.pipe(
+  v.object({
+    id: wholeField("The comment's id.", 7_312_345_678_905_555),
+    user: userSchema,
+    content: textField("The text.", "so good 🎬"),
+    create_date: textField('"mm-dd" in UTC.', "11-22"),
+    create_time: wholeField("In milliseconds since 1970.", 1_790_000_000_123),
+  }),
+  v.metadata({ title: "Comment" }),
+);
 
-/** The Comment object. Without a comment: the same keys, all empty. `create_time`, in milliseconds, is our addition. */
-export function commentObject(comment?: Comment): Fields {
-  const createTime = Number(comment?.createTime ?? 0);
+export function commentObject(comment: Comment | undefined): v.InferOutput<typeof commentSchema> {
+  if (!comment) return emptyOf(commentSchema);
+  const createTime = Number(comment.createTime);
   return {
-    id: Number(comment?.id ?? 0),
-    user: userObject(comment?.user),
-    content: comment?.content ?? "",
-    create_date: comment ? monthAndDay(createTime) : "",
+    id: Number(comment.id),
+    user: userObject(comment.user),
+    content: comment.content,
+    create_date: monthAndDay(createTime),
     create_time: createTime,
   };
 }
 
-/** The Message object; `create_time` is in milliseconds. */
-export function messageObject(message: Message): Fields {
+/** The Message object. */
+export const messageSchema = v.pipe(
+  v.object({
+    id: wholeField("The message's id.", 7_312_345_678_907_777),
+    to_user_id: wholeField("Who received it.", 7_312_345_678_900_002),
+    from_user_id: wholeField("Who sent it.", 7_312_345_678_900_001),
+    content: textField("The text.", "see you at eight"),
+    create_time: wholeField(
+      "In milliseconds since 1970; within a conversation every message has a later one than the message before.",
+      1_790_000_000_123,
+    ),
+  }),
+  v.metadata({ title: "Message" }),
+);
+
+export function messageObject(message: Message): v.InferOutput<typeof messageSchema> {
   return {
     id: Number(message.id),
     to_user_id: Number(message.toUserId),

@@ -2,8 +2,19 @@ import { describe, expect, test } from "bun:test";
 
 import { reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
+import * as v from "valibot";
 
-import { countParam, idParam, readParams, requiredParam, timeParam, tokenFrom, type Params } from "./params.ts";
+import {
+  actionIs,
+  actionMessage,
+  actionParam,
+  countParam,
+  idParam,
+  requiredIdParam,
+  textParam,
+  timeParam,
+} from "./param-schemas.ts";
+import { checkParams, readParams, tokenFrom, type Params } from "./params.ts";
 
 type Body = ConstructorParameters<typeof Response>[0];
 
@@ -123,13 +134,87 @@ describe("readParams", () => {
   });
 });
 
-describe("requiredParam", () => {
-  test("names what is missing", () => {
-    expect(() => requiredParam(new Map(), "password")).toThrow("password is missing");
+/** What a schema makes of a parameter; of undefined, of its absence. */
+function check(schema: v.GenericSchema, text: string | undefined, name = "it"): unknown {
+  const params: Params = text === undefined ? new Map() : only(name, text);
+  return checkParams(v.object({ [name]: schema }), params)[name];
+}
+
+describe("textParam", () => {
+  test("names what is missing", async () => {
+    const problem = failure(Promise.try(() => check(textParam("", ""), undefined, "password")));
+    expect(await problem).toEqual([Reason.INVALID_PARAMETER, expect.stringContaining("password is missing.")]);
+  });
+});
+
+describe("requiredIdParam", () => {
+  const id = requiredIdParam("");
+
+  test("reads an id", () => {
+    expect(check(id, "1.2e+1")).toBe(12n);
+  });
+
+  test.each([
+    [undefined, "to_user_id is missing."],
+    ["0", "to_user_id must be a whole number above 0."],
+    ["0e9", "to_user_id must be a whole number above 0."],
+    ["9007199254740992", "to_user_id must be a whole number below 2^53."],
+    ["x", "to_user_id must be a whole number below 2^53."],
+  ])("refuses %p: %s", (text, message) => {
+    expect(() => check(id, text, "to_user_id")).toThrow(message);
+  });
+});
+
+describe("actionParam", () => {
+  const action = actionParam("like", "unlike");
+
+  test.each([
+    ["1", "like"],
+    ["1.000000", "like"],
+    ["2e+00", "unlike"],
+  ] as const)("reads %p as %s", (text, name) => {
+    expect(check(action, text)).toBe(name);
+  });
+
+  test.each(["0", "3", "-1", "1.5", "like", "1e99"])("refuses %p and says what it takes", (text) => {
+    expect(() => check(action, text, "action_type")).toThrow("action_type must be 1 (like) or 2 (unlike).");
+  });
+});
+
+describe("a variant of actions", () => {
+  const actions = ["post", "delete"] as const;
+  const schema = v.variant(
+    "action_type",
+    [
+      v.object({ action_type: actionIs(actions, "post"), comment_text: textParam("", "") }),
+      v.object({ action_type: actionIs(actions, "delete"), comment_id: requiredIdParam("") }),
+    ],
+    actionMessage(...actions),
+  );
+  const read = (params: Record<string, string>) => checkParams(schema, new Map(Object.entries(params)));
+
+  test("looks at the parameters of its action only", () => {
+    expect(read({ action_type: "1.0", comment_text: "hi", comment_id: "rubbish" })).toEqual({
+      action_type: "post",
+      comment_text: "hi",
+    });
+    expect(read({ action_type: "2", comment_id: "7" })).toEqual({ action_type: "delete", comment_id: 7n });
+  });
+
+  test.each<[string, Record<string, string>]>([
+    ["action_type is missing.", {}],
+    ["action_type must be 1 (post) or 2 (delete).", { action_type: "3" }],
+    ["comment_text is missing.", { action_type: "1" }],
+    ["comment_id is missing.", { action_type: "2" }],
+    ["comment_id must be a whole number above 0.", { action_type: "2", comment_id: "0" }],
+  ])("says: %s", (message, params) => {
+    expect(() => read(params)).toThrow(message);
   });
 });
 
 describe("idParam", () => {
+  const id = idParam("");
+
   test.each<[string, bigint]>([
     ["0", 0n],
     ["007", 7n],
@@ -142,12 +227,12 @@ describe("idParam", () => {
     ["1234567.", 1234567n],
     ["1200e-2", 12n],
     ["0e99", 0n],
-  ])("reads %p", (text, id) => {
-    expect(idParam(only("user_id", text), "user_id")).toBe(id);
+  ])("reads %p", (text, number) => {
+    expect(check(id, text)).toBe(number);
   });
 
   test("is 0 when absent", () => {
-    expect(idParam(new Map(), "user_id")).toBe(0n);
+    expect(check(id, undefined)).toBe(0n);
   });
 
   test.each([
@@ -162,25 +247,32 @@ describe("idParam", () => {
     "1\n",
     "\u0000",
   ])("refuses %p and names the parameter", (text) => {
-    expect(() => idParam(only("video_id", text), "video_id")).toThrow("video_id");
+    expect(() => check(id, text, "video_id")).toThrow("video_id must be a whole number below 2^53.");
   });
 });
 
 describe("countParam", () => {
-  test("is capped without a word", () => {
-    expect(
-      ["", "7", "30", "31", "9007199254740991"].map((text) => countParam(only("count", text || "0"), "count", 30)),
-    ).toEqual([0, 7, 30, 30, 30]);
+  const count = countParam("", 30);
+
+  test("is capped without a word, and 0 when absent", () => {
+    expect([undefined, "0", "7", "30", "31", "9007199254740991"].map((text) => check(count, text))).toEqual([
+      0, 0, 7, 30, 30, 30,
+    ]);
   });
 
   test("refuses what is not a number", () => {
-    expect(() => countParam(only("count", "-3"), "count", 30)).toThrow("count");
+    expect(() => check(count, "-3", "count")).toThrow("count must be");
   });
 });
 
 describe("timeParam", () => {
   const now = 1_790_000_000_123;
-  const time = (text: string) => timeParam(only("latest_time", text), "latest_time", now);
+  const time = (text?: string) =>
+    check(
+      timeParam("", () => now),
+      text,
+      "latest_time",
+    );
 
   test.each<[string, bigint]>([
     ["1700000000", 1_700_000_000_000n],
@@ -212,7 +304,7 @@ describe("timeParam", () => {
   });
 
   test("is now when absent", () => {
-    expect(timeParam(new Map(), "latest_time", now)).toBe(0n);
+    expect(time()).toBe(0n);
   });
 
   test("keeps a moment that only a clock's skew makes the future", () => {

@@ -1,6 +1,8 @@
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
+import * as v from "valibot";
 
+import type { ParamsSchema } from "./param-schemas.ts";
 import { readBody } from "./read-body.ts";
 
 /** Named values of a request. One that is empty counts as absent and is not here, unless it was asked for. */
@@ -28,87 +30,17 @@ export function queryParams(url: string, options: { mayBeEmpty?: string } = {}):
   return params;
 }
 
-/** @throws INVALID_PARAMETER when it is absent. */
-export function requiredParam(params: Params, name: string): string {
-  const value = params.get(name);
-  if (value === undefined) throw invalid(`${name} is missing.`);
-  return value;
-}
-
 /**
- * An id or a cursor; 0 when absent. Takes digits and, because old clients send ids as formatted floats, also `1234567.0` and
- * `1.234567e+06` (whose plus sign an unencoded query turns into a space).
+ * The parameters that a schema describes, as what they mean.
  *
- * @throws INVALID_PARAMETER unless it is a whole number from 0 up to 2^53.
+ * @throws INVALID_PARAMETER with the name of the first that is absent or not as it must be.
  */
-export function idParam(params: Params, name: string): bigint {
-  const value = params.get(name);
-  if (value === undefined) return 0n;
-  const id = wholeNumber(value);
-  if (id === null || id > BigInt(Number.MAX_SAFE_INTEGER)) throw invalid(`${name} must be a whole number below 2^53.`);
-  return id;
-}
-
-/**
- * An id that the call cannot do without, in the forms of {@link idParam}.
- *
- * @throws INVALID_PARAMETER when it is absent, 0, or no id.
- */
-export function requiredIdParam(params: Params, name: string): bigint {
-  requiredParam(params, name);
-  const id = idParam(params, name);
-  if (id === 0n) throw invalid(`${name} must be a whole number above 0.`);
-  return id;
-}
-
-/**
- * What `action_type` asks for: the first of the actions under 1, the second under 2. Takes numbers in the forms of {@link idParam}.
- *
- * @throws INVALID_PARAMETER when it is absent or names none of them.
- */
-export function actionParam<const Actions extends readonly string[]>(
-  params: Params,
-  actions: Actions,
-): Actions[number] {
-  const number = wholeNumber(requiredParam(params, "action_type"));
-  const action = number === null ? undefined : actions[Number(number) - 1];
-  if (action === undefined) {
-    throw invalid(`action_type must be ${actions.map((name, index) => `${index + 1} (${name})`).join(" or ")}.`);
-  }
-  return action;
-}
-
-/** Where a page of a list begins (0 for its head) and how much it may hold; see {@link countParam}. */
-export function pageParams(params: Params, most = 100): { cursor: bigint; count: number } {
-  return { cursor: idParam(params, "cursor"), count: countParam(params, "count", most) };
-}
-
-/** How many things a page may hold: at most `most`, whatever was asked for; 0, which leaves it to the service, when absent. */
-export function countParam(params: Params, name: string, most: number): number {
-  const count = idParam(params, name);
-  return count > BigInt(most) ? most : Number(count);
-}
-
-/** Clocks of the edge and of the origin may differ by this much; a page's own `next_time` must never count as the future. */
-const clockSkewMs = 60_000;
-
-/** Numbers above this are milliseconds: as seconds they would be in the year 5138. */
-const mostSeconds = 1e11;
-
-/**
- * A moment in milliseconds since 1970, given in seconds or milliseconds; 0, which means now, when it is absent, 0, negative or in
- * the future.
- *
- * @throws INVALID_PARAMETER when it is not a number.
- */
-export function timeParam(params: Params, name: string, now: number): bigint {
-  const value = params.get(name);
-  if (value === undefined) return 0n;
-  if (!/^[+-]?\d+(\.\d*)?(e[+\- ]?\d+)?$/i.test(value))
-    throw invalid(`${name} must be a time in seconds or milliseconds since 1970.`);
-  const time = Number(value.replace(" ", "+"));
-  const ms = Math.floor(time > mostSeconds ? time : time * 1000);
-  return ms <= 0 || ms > now + clockSkewMs ? 0n : BigInt(ms);
+export function checkParams<Schema extends ParamsSchema>(schema: Schema, params: Params): v.InferOutput<Schema> {
+  const result = v.safeParse(schema, Object.fromEntries(params), { abortEarly: true });
+  if (result.success) return result.output;
+  const [issue] = result.issues;
+  const name = String(issue.path?.[0]?.key);
+  throw invalid(issue.input === undefined ? `${name} is missing.` : `${name} ${issue.message}`);
 }
 
 /**
@@ -181,18 +113,6 @@ async function multipartFields(body: Uint8Array<ArrayBuffer>, contentType: strin
     throw invalid("The body is not valid multipart/form-data.");
   });
   return [...form].filter((field): field is [string, string] => typeof field[1] === "string");
-}
-
-/** Exact, where a float would round what is beyond 2^53. Null for anything but a whole number that is not negative. */
-function wholeNumber(text: string): bigint | null {
-  const match = /^(\d{1,64})(?:\.(\d{0,64}))?(?:e([+\- ]?)(\d{1,2}))?$/i.exec(text);
-  if (!match) return null;
-  const [, whole = "", fraction = "", sign = "", exponent = "0"] = match;
-  const digits = BigInt(whole + fraction);
-  const shift = (sign === "-" ? -1 : 1) * Number(exponent) - fraction.length;
-  if (shift >= 0) return digits * 10n ** BigInt(shift);
-  const divisor = 10n ** BigInt(-shift);
-  return digits % divisor === 0n ? digits / divisor : null;
 }
 
 function invalid(message: string) {

@@ -38,7 +38,7 @@ export function createStreamRelay(baseUrl: string): StreamRelay {
         signal: AbortSignal.any([signal, late.signal]),
       });
       if (response.status === 200 && response.body) return response.body;
-      const json = await response.json<JsonValue>().catch(() => null);
+      const json = (await response.json().catch(() => null)) as JsonValue;
       throw errorOf(response.status, json);
     } catch (error) {
       if (error instanceof ConnectError) throw error;

@@ -1,10 +1,17 @@
-import { Hono } from "hono";
+import * as v from "valibot";
 
-import { addEndpoint, type GatewayEnv } from "../endpoint.ts";
+import { endpoint } from "../endpoint.ts";
 
-/** Says that the gateway itself answers; it asks nobody else. */
-export function healthRoutes(): Hono<GatewayEnv> {
-  const routes = new Hono<GatewayEnv>();
-  addEndpoint(routes, "GET", "/healthz", {}, async () => ({}));
-  return routes;
-}
+export const healthEndpoints = [
+  endpoint({
+    method: "GET",
+    path: "/healthz",
+    tag: "Service",
+    summary: "Is the gateway up?",
+    description: "The gateway itself answers; it asks nobody else.",
+    access: "public",
+    params: v.object({}),
+    answer: v.object({}),
+    handle: async () => ({}),
+  }),
+];

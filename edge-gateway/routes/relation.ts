@@ -1,45 +1,78 @@
-import { Hono } from "hono";
+import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
+import * as v from "valibot";
 
-import type { AppDeps } from "../app.ts";
-import { addEndpoint, type GatewayEnv } from "../endpoint.ts";
-import { friendObject, userObject } from "../objects.ts";
-import { callFrom } from "../origin.ts";
-import { actionParam, idParam, pageParams, readParams, requiredIdParam, type Params } from "../params.ts";
+import { endpoint } from "../endpoint.ts";
+import { pageFields } from "../fields.ts";
+import { friendObject, friendSchema, userObject, userSchema } from "../objects.ts";
+import { actionParam, idParam, pageParams, requiredIdParam } from "../param-schemas.ts";
+
+const listParams = v.object({ user_id: idParam("Whose list; 0 for the caller's."), ...pageParams(100) });
+const userList = v.object({ user_list: v.array(userSchema), ...pageFields });
 
 /** Follows, and the three lists of people that come of them. */
-export function relationRoutes({ origin }: AppDeps): Hono<GatewayEnv> {
-  const routes = new Hono<GatewayEnv>();
-  const noPage = { user_list: [], next_cursor: 0, has_more: false };
+export const relationEndpoints = [
+  endpoint({
+    method: "POST",
+    path: "/douyin/relation/action",
+    tag: "Relations",
+    summary: "Follow or unfollow somebody",
+    description: "What already holds succeeds and changes nothing.",
+    access: "required",
+    params: v.object({
+      to_user_id: requiredIdParam("Whom."),
+      action_type: actionParam("follow", "unfollow"),
+    }),
+    answer: v.object({}),
+    errors: [Reason.USER_NOT_FOUND, Reason.SELF_FOLLOW],
+    async handle({ params, call }, { origin }) {
+      const follow = params.action_type === "follow";
+      await origin.relations.setFollow({ userId: params.to_user_id, follow }, call);
+      return {};
+    },
+  }),
 
-  addEndpoint(routes, "POST", "/relation/action", {}, async (c) => {
-    const params = await readParams(c.req.raw);
-    const request = {
-      userId: requiredIdParam(params, "to_user_id"),
-      follow: actionParam(params, ["follow", "unfollow"]) === "follow",
-    };
-    await origin.relations.setFollow(request, callFrom(c, params));
-    return {};
-  });
+  endpoint({
+    method: "GET",
+    path: "/douyin/relation/follow/list",
+    tag: "Relations",
+    summary: "List whom somebody follows",
+    description: "Latest first.",
+    access: "required",
+    params: listParams,
+    answer: userList,
+    async handle({ params: { user_id: userId, cursor, count }, call }, { origin }) {
+      const { users, nextCursor, hasMore } = await origin.relations.listFollowing({ userId, cursor, count }, call);
+      return { user_list: users.map(userObject), next_cursor: Number(nextCursor), has_more: hasMore };
+    },
+  }),
 
-  addEndpoint(routes, "GET", "/relation/follow/list", noPage, async (c) => {
-    const params = await readParams(c.req.raw);
-    const { users, nextCursor, hasMore } = await origin.relations.listFollowing(listOf(params), callFrom(c, params));
-    return { user_list: users.map(userObject), next_cursor: Number(nextCursor), has_more: hasMore };
-  });
+  endpoint({
+    method: "GET",
+    path: "/douyin/relation/follower/list",
+    tag: "Relations",
+    summary: "List who follows somebody",
+    description: "Latest first.",
+    access: "required",
+    params: listParams,
+    answer: userList,
+    async handle({ params: { user_id: userId, cursor, count }, call }, { origin }) {
+      const { users, nextCursor, hasMore } = await origin.relations.listFollowers({ userId, cursor, count }, call);
+      return { user_list: users.map(userObject), next_cursor: Number(nextCursor), has_more: hasMore };
+    },
+  }),
 
-  addEndpoint(routes, "GET", "/relation/follower/list", noPage, async (c) => {
-    const params = await readParams(c.req.raw);
-    const { users, nextCursor, hasMore } = await origin.relations.listFollowers(listOf(params), callFrom(c, params));
-    return { user_list: users.map(userObject), next_cursor: Number(nextCursor), has_more: hasMore };
-  });
-
-  addEndpoint(routes, "GET", "/relation/friend/list", noPage, async (c) => {
-    const params = await readParams(c.req.raw);
-    const { friends, nextCursor, hasMore } = await origin.relations.listFriends(listOf(params), callFrom(c, params));
-    return { user_list: friends.map(friendObject), next_cursor: Number(nextCursor), has_more: hasMore };
-  });
-
-  return routes;
-}
-
-const listOf = (params: Params) => ({ userId: idParam(params, "user_id"), ...pageParams(params) });
+  endpoint({
+    method: "GET",
+    path: "/douyin/relation/friend/list",
+    tag: "Relations",
+    summary: "List somebody's friends",
+    description: "Friends follow each other. Latest first, each with the latest message between the two.",
+    access: "required",
+    params: listParams,
+    answer: v.object({ user_list: v.array(friendSchema), ...pageFields }),
+    async handle({ params: { user_id: userId, cursor, count }, call }, { origin }) {
+      const { friends, nextCursor, hasMore } = await origin.relations.listFriends({ userId, cursor, count }, call);
+      return { user_list: friends.map(friendObject), next_cursor: Number(nextCursor), has_more: hasMore };
+    },
+  }),
+];

@@ -1,55 +1,103 @@
-import { Hono } from "hono";
+import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
+import * as v from "valibot";
 
-import type { AppDeps } from "../app.ts";
-import { addEndpoint, type GatewayEnv } from "../endpoint.ts";
-import { userObject } from "../objects.ts";
-import { callFrom } from "../origin.ts";
-import { idParam, mediaType, readParams, requiredParam, type Params } from "../params.ts";
+import { endpoint } from "../endpoint.ts";
+import { textField, wholeField } from "../fields.ts";
+import { userObject, userSchema } from "../objects.ts";
+import { fileParam, idParam, textParam } from "../param-schemas.ts";
 import { profileUpload, uploadFrom } from "../upload.ts";
 
 /** Passwords are hashed one after another where they queue up, so these calls may take longer than a read. */
 const hashingTimeoutMs = 20_000;
 
+/** How long either may be is for the user service to say. */
+const credentials = v.object({
+  username: textParam("1 to 32 characters. Names that look alike are one name.", "zoë", { maxLength: 32 }),
+  password: textParam("6 to 32 characters.", "correct horse", { minLength: 6, maxLength: 32, format: "password" }),
+});
+
+const account = v.object({
+  user_id: wholeField("The account's id.", 7_312_345_678_900_001),
+  token: textField("Proves who calls, until it expires.", "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiI3In0.c2ln"),
+});
+
 /** Accounts and profiles. */
-export function userRoutes({ origin, maxUploadBytes }: AppDeps): Hono<GatewayEnv> {
-  const routes = new Hono<GatewayEnv>();
-  const noAccount = { user_id: 0, token: "" };
+export const userEndpoints = [
+  endpoint({
+    method: "POST",
+    path: "/douyin/user/register",
+    tag: "Accounts",
+    summary: "Create an account",
+    access: "public",
+    params: credentials,
+    answer: account,
+    errors: [Reason.USERNAME_TAKEN],
+    async handle({ params, call }, { origin }) {
+      const { userId, token } = await origin.users.register(params, { ...call, timeoutMs: hashingTimeoutMs });
+      return { user_id: Number(userId), token };
+    },
+  }),
 
-  addEndpoint(routes, "POST", "/user/register", noAccount, async (c) => {
-    const credentials = readCredentials(await readParams(c.req.raw));
-    const { userId, token } = await origin.users.register(credentials, { ...callFrom(c), timeoutMs: hashingTimeoutMs });
-    return { user_id: Number(userId), token };
-  });
+  endpoint({
+    method: "POST",
+    path: "/douyin/user/login",
+    tag: "Accounts",
+    summary: "Sign in",
+    access: "public",
+    params: credentials,
+    answer: account,
+    errors: [Reason.WRONG_CREDENTIALS],
+    async handle({ params, call }, { origin }) {
+      const { userId, token } = await origin.users.login(params, { ...call, timeoutMs: hashingTimeoutMs });
+      return { user_id: Number(userId), token };
+    },
+  }),
 
-  addEndpoint(routes, "POST", "/user/login", noAccount, async (c) => {
-    const credentials = readCredentials(await readParams(c.req.raw));
-    const { userId, token } = await origin.users.login(credentials, { ...callFrom(c), timeoutMs: hashingTimeoutMs });
-    return { user_id: Number(userId), token };
-  });
-
-  addEndpoint(routes, "GET", "/user", { user: userObject() }, async (c) => {
-    const params = await readParams(c.req.raw);
-    const { user } = await origin.users.getUser({ userId: idParam(params, "user_id") }, callFrom(c, params));
-    return { user: userObject(user) };
-  });
+  endpoint({
+    method: "GET",
+    path: "/douyin/user",
+    tag: "Accounts",
+    summary: "Look at a profile",
+    access: "required",
+    params: v.object({ user_id: idParam("Whose; 0 for the caller's.", 7_312_345_678_900_001) }),
+    answer: v.object({ user: userSchema }),
+    errors: [Reason.USER_NOT_FOUND],
+    async handle({ params, call }, { origin }) {
+      const { user } = await origin.users.getUser({ userId: params.user_id }, call);
+      return { user: userObject(user) };
+    },
+  }),
 
   // Pictures need multipart, which streams through; a signature may come in any of the usual ways.
-  addEndpoint(routes, "POST", "/user/update", { user: userObject() }, async (c) => {
-    if (mediaType(c.req.header("content-type") ?? "") === "multipart/form-data") {
+  endpoint({
+    method: "POST",
+    path: "/douyin/user/update",
+    tag: "Accounts",
+    summary: "Change one's profile",
+    description: "`user` is the profile as it is now; a new picture shows when it is ready.",
+    access: "required",
+    params: v.object({
+      signature: v.optional(
+        textParam("What to say of oneself; empty for the default.", "One clip a day.", {
+          minLength: 0,
+          maxLength: 200,
+        }),
+      ),
+    }),
+    mayBeEmpty: "signature",
+    files: v.object({
+      avatar: v.optional(fileParam("A picture: JPEG, PNG, WebP or GIF.")),
+      background: v.optional(fileParam("The picture behind the profile: JPEG, PNG, WebP or GIF.")),
+    }),
+    answer: v.object({ user: userSchema }),
+    errors: [Reason.USER_NOT_FOUND, Reason.NOT_AN_IMAGE],
+    async handle({ params: { signature }, call }, { origin }) {
+      const { user } = await origin.users.updateUser(signature === undefined ? {} : { signature }, call);
+      return { user: userObject(user) };
+    },
+    async upload(c, { origin, maxUploadBytes }) {
       const { user } = await origin.uploadProfile(uploadFrom(c, profileUpload, maxUploadBytes));
       return { user: userObject(user) };
-    }
-    const params = await readParams(c.req.raw, { mayBeEmpty: "signature" });
-    const signature = params.get("signature");
-    const request = signature === undefined ? {} : { signature };
-    const { user } = await origin.users.updateUser(request, callFrom(c, params));
-    return { user: userObject(user) };
-  });
-
-  return routes;
-}
-
-/** How long either may be is for the user service to say. */
-function readCredentials(params: Params): { username: string; password: string } {
-  return { username: requiredParam(params, "username"), password: requiredParam(params, "password") };
-}
+    },
+  }),
+];
