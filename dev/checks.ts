@@ -22,6 +22,7 @@ const checks: readonly Check[] = [
   { name: "tsc", run: () => tool("tsc", ["-p", "tsconfig.json"]) },
   { name: "tsc edge-gateway", run: () => tool("tsc", ["-p", "edge-gateway/tsconfig.json"]) },
   { name: "tsc edge-gateway tests", run: () => tool("tsc", ["-p", "edge-gateway/tsconfig.test.json"]) },
+  { name: "tsc docs page", run: () => tool("tsc", ["-p", "edge-gateway/docs-page/tsconfig.json"]) },
   { name: "oxlint", run: () => tool("oxlint", ["--quiet"]) },
   { name: "oxfmt", run: () => tool("oxfmt", ["--check", "."]) },
   { name: "knip", run: () => tool("knip", ["--no-progress"]) },

@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 
 import { accessLog } from "./access-log.ts";
+import { addDocs } from "./docs.ts";
 import { addEndpoints, type GatewayEnv } from "./endpoint.ts";
 import { endpoints } from "./endpoints.ts";
 import { answerError, answerNotFound } from "./errors.ts";
@@ -28,5 +29,6 @@ export function createApp(deps: AppDeps): Hono<GatewayEnv> {
   app.use(browserAccess);
 
   addEndpoints(app, endpoints, deps);
+  addDocs(app, endpoints);
   return app;
 }

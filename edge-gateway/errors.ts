@@ -20,6 +20,11 @@ const statuses: Partial<Record<Reason, ContentfulStatusCode>> = {
   [Reason.TIMEOUT]: 504,
 };
 
+/** The HTTP status that a reason travels under. */
+export function statusOf(reason: Reason): ContentfulStatusCode {
+  return statuses[reason] ?? 200;
+}
+
 /** Said in place of a transport's own message, which is none of the client's business. */
 const sentences: Partial<Record<Reason, string>> = {
   [Reason.INVALID_PARAMETER]: "The request is not valid.",
@@ -37,7 +42,7 @@ const retryAfter = "2";
 export function answerError(log: Log): (error: Error, c: GatewayContext) => Response {
   return (error, c) => {
     const reason = reasonOf(error);
-    const status = statuses[reason] ?? 200;
+    const status = statusOf(reason);
     if (status >= 500) {
       const where = { route: c.get("route") ?? "unmatched", reason: Reason[reason], request_id: c.get("requestId") };
       if (status === 500) log.error("request failed", { ...where, error });

@@ -57,13 +57,27 @@ export function requiredIdParam(description: string, example = anId) {
  * {@link idParam}.
  */
 export function actionParam<const Actions extends readonly string[]>(...actions: Actions) {
+  return actionOf(actions, actions);
+}
+
+/** The same where other parameters hang on it: the `action_type` of one option of a variant. */
+export function actionIs<const Actions extends readonly string[], const Action extends Actions[number]>(
+  actions: Actions,
+  action: Action,
+) {
+  return v.pipe(actionOf(actions, [action]), v.literal(action));
+}
+
+/** @param documented those that the OpenAPI document tells of. */
+function actionOf<Actions extends readonly string[]>(actions: Actions, documented: readonly string[]) {
+  const numbers = documented.map((name) => actions.indexOf(name) + 1);
   return v.pipe(
     v.string(),
     v.metadata({
       type: ["integer", "string"],
-      description: `${listOf(actions)}.`,
-      enum: actions.flatMap((_name, index) => [index + 1, String(index + 1)]),
-      examples: [1],
+      description: listOf(actions, documented),
+      enum: numbers.flatMap((number) => [number, String(number)]),
+      examples: numbers.slice(0, 1),
     }),
     v.rawTransform(({ dataset, addIssue, NEVER }): Actions[number] => {
       const number = wholeNumber(dataset.value);
@@ -75,18 +89,11 @@ export function actionParam<const Actions extends readonly string[]>(...actions:
   );
 }
 
-/** The same where other parameters hang on it: the `action_type` of one option of a variant. */
-export function actionIs<const Actions extends readonly string[], const Action extends Actions[number]>(
-  actions: Actions,
-  action: Action,
-) {
-  return v.pipe(actionParam(...actions), v.literal(action));
-}
-
 /** Says what the `action_type` of a variant must be. */
 export const actionMessage = (...actions: readonly string[]) => `must be ${listOf(actions)}.`;
 
-const listOf = (actions: readonly string[]) => actions.map((name, index) => `${index + 1} (${name})`).join(" or ");
+const listOf = (actions: readonly string[], named = actions) =>
+  named.map((name) => `${actions.indexOf(name) + 1} (${name})`).join(" or ");
 
 /** How many things a page may hold: at most `most`, whatever was asked for; 0, which leaves it to the service, when absent. */
 export function countParam(description: string, most: number) {
