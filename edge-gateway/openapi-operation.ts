@@ -91,25 +91,30 @@ function withoutFiles(schema: JsonSchema): JsonSchema {
 
 const isFile = ({ format }: JsonSchema) => format === "binary";
 
-const errorHeaders: Partial<Record<number, Json>> = {
-  401: { "WWW-Authenticate": { $ref: "#/components/headers/WwwAuthenticate" } },
-  429: {
-    "Retry-After": { $ref: "#/components/headers/RetryAfter" },
-    "RateLimit-Limit": { $ref: "#/components/headers/RateLimitLimit" },
-    "RateLimit-Remaining": { $ref: "#/components/headers/RateLimitRemaining" },
-    "RateLimit-Reset": { $ref: "#/components/headers/RateLimitReset" },
-  },
-  503: { "Retry-After": { $ref: "#/components/headers/RetryAfter" } },
+const header = (name: string) => ({ $ref: `#/components/headers/${name}` });
+
+const rateHeaders = {
+  "RateLimit-Limit": header("RateLimitLimit"),
+  "RateLimit-Remaining": header("RateLimitRemaining"),
+  "RateLimit-Reset": header("RateLimitReset"),
+  "RateLimit-Policy": header("RateLimitPolicy"),
+};
+
+const statusHeaders: Partial<Record<number, Json>> = {
+  200: rateHeaders,
+  401: { "WWW-Authenticate": header("WwwAuthenticate") },
+  429: { "Retry-After": header("RetryAfter"), ...rateHeaders },
+  503: { "Retry-After": header("RetryAfter") },
 };
 
 function responsesOf(endpoint: Endpoint, schemas: OperationSchemas): Json {
   const failures = failuresOf(endpoint);
   const schema = { $ref: refTo(schemas.answer) };
-  const requestId = { "X-Request-Id": { $ref: "#/components/headers/RequestId" } };
+  const headersOf = (status: number) => ({ "X-Request-Id": header("RequestId"), ...statusHeaders[status] });
   const responses: Json = {
     200: {
       description: failures.has(200) ? "Done, or refused with a `status_code` above 0." : "Done.",
-      headers: requestId,
+      headers: headersOf(200),
       content: {
         ...(schemas.event ? { "text/event-stream": eventStream(schemas) } : {}),
         "application/json": {
@@ -126,7 +131,7 @@ function responsesOf(endpoint: Endpoint, schemas: OperationSchemas): Json {
     if (status === 200) continue;
     responses[status] = {
       description: reasons.map((reason) => reasonSentences[reason]).join(" Or: "),
-      headers: { ...requestId, ...errorHeaders[status] },
+      headers: headersOf(status),
       content: { "application/json": { schema, examples: failureExamples(endpoint, reasons) } },
     };
   }

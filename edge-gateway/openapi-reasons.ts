@@ -43,7 +43,7 @@ export const publicReasons: readonly Reason[] = Object.values(Reason).filter(
 /** Why an endpoint's calls may fail, by HTTP status, in ascending order; 200 holds the business errors. */
 export function failuresOf(endpoint: Endpoint): Map<number, Reason[]> {
   const byStatus = new Map<number, Reason[]>();
-  for (const reason of reasonsOf(endpoint)) {
+  for (const reason of new Set(reasonsOf(endpoint))) {
     const status = statusOf(reason);
     byStatus.set(status, [...(byStatus.get(status) ?? []), reason]);
   }

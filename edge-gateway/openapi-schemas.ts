@@ -1,5 +1,5 @@
 import { toJsonSchemaDefs, type JsonSchema } from "@valibot/to-json-schema";
-import type * as v from "valibot";
+import * as v from "valibot";
 
 import type { ParamsSchema } from "./param-schemas.ts";
 
@@ -22,6 +22,33 @@ export function toJsonSchemas(schemas: Record<string, v.GenericSchema>): Record<
       // The library knows no files; this is how OpenAPI says "any bytes".
       valibotSchema.type === "file" ? { ...jsonSchema, type: "string", format: "binary" } : undefined,
   });
+}
+
+/**
+ * The schemas with a title in their metadata that are in some others, by that title: those that a document can refer to by a name.
+ *
+ * @throws when two of them have the same title.
+ */
+export function titledSchemas(schemas: readonly v.GenericSchema[]): Record<string, v.GenericSchema> {
+  const found: Record<string, v.GenericSchema> = {};
+  for (const schema of schemas) visit(schema);
+  return found;
+
+  function visit(schema: v.GenericSchema): void {
+    const title = titleOf(schema);
+    if (title !== undefined) {
+      if (found[title] === schema) return;
+      if (found[title]) throw new Error(`two schemas have the title ${title}`);
+      found[title] = schema;
+    }
+    const { entries = {}, item } = schema as { entries?: Record<string, v.GenericSchema>; item?: v.GenericSchema };
+    for (const inner of item ? [item] : Object.values(entries)) visit(inner);
+  }
+}
+
+export function titleOf(schema: v.GenericSchema): string | undefined {
+  const { title } = v.getMetadata(schema);
+  return typeof title === "string" ? title : undefined;
 }
 
 export const refTo = (name: string) => `#/components/schemas/${name}`;

@@ -3,10 +3,9 @@ import * as v from "valibot";
 
 import type { Endpoint } from "./endpoint.ts";
 import { statusOf } from "./errors.ts";
-import { commentSchema, friendSchema, messageSchema, userSchema, videoSchema } from "./objects.ts";
 import { operationId, operationOf } from "./openapi-operation.ts";
 import { publicReasons, reasonSentences } from "./openapi-reasons.ts";
-import { refTo, toJsonSchemas, type Json, type JsonSchema } from "./openapi-schemas.ts";
+import { refTo, titledSchemas, titleOf, toJsonSchemas, type Json, type JsonSchema } from "./openapi-schemas.ts";
 
 /** An OpenAPI 3.1 document. */
 export interface OpenApi extends Json {
@@ -14,25 +13,23 @@ export interface OpenApi extends Json {
   components: { schemas: Record<string, JsonSchema> } & Json;
 }
 
-/** What answers are made of. */
-const objects: Record<string, v.GenericSchema> = {
-  User: userSchema,
-  FriendUser: friendSchema,
-  Video: videoSchema,
-  Comment: commentSchema,
-  Message: messageSchema,
-};
-
 /** Describes the API in OpenAPI 3.1, from what its endpoints declare. */
 export function describeApi(endpoints: readonly Endpoint[]): OpenApi {
-  const answers = endpoints
-    .filter((endpoint) => answerName(endpoint) !== "Envelope")
-    .map((endpoint): [string, v.GenericSchema] => [answerName(endpoint), endpoint.answer]);
-  const converted = toJsonSchemas({ ...objects, ...Object.fromEntries(answers) });
+  const answers: Record<string, v.GenericSchema> = {};
+  const events: Record<string, v.GenericSchema> = {};
+  for (const endpoint of endpoints) {
+    if (answerName(endpoint) !== "Envelope") answers[answerName(endpoint)] = endpoint.answer;
+    if (endpoint.events) events[eventName(endpoint)] = endpoint.events;
+  }
+  const objects = titledSchemas([...Object.values(answers), ...Object.values(events)]);
+  const converted = toJsonSchemas({ ...answers, ...events, ...objects });
   const schemas: Record<string, JsonSchema> = { Envelope: envelope, ...converted };
-  for (const [name] of answers) schemas[name] = { allOf: [{ $ref: refTo("Envelope") }, converted[name] ?? {}] };
-  for (const endpoint of endpoints)
+  for (const name of Object.keys(answers)) {
+    schemas[name] = { allOf: [{ $ref: refTo("Envelope") }, converted[name] ?? {}] };
+  }
+  for (const endpoint of endpoints) {
     if (endpoint.method === "POST") schemas[requestName(endpoint)] = requestOf(endpoint);
+  }
   return {
     openapi: "3.1.1",
     info: {
@@ -58,6 +55,8 @@ export function describeApi(endpoints: readonly Endpoint[]): OpenApi {
 
 const answerName = (endpoint: Endpoint) =>
   Object.keys(endpoint.answer.entries).length === 0 ? "Envelope" : `${capital(operationId(endpoint))}Answer`;
+const eventName = (endpoint: Endpoint) =>
+  (endpoint.events && titleOf(endpoint.events)) ?? `${capital(operationId(endpoint))}Event`;
 const requestName = (endpoint: Endpoint) => `${capital(operationId(endpoint))}Request`;
 const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -66,7 +65,7 @@ function pathOf(endpoint: Endpoint, all: Record<string, JsonSchema>): Json {
   const operation = operationOf(endpoint, {
     request: { name: requestName(endpoint), schema: requestOf(endpoint) },
     answer: answerName(endpoint),
-    event: Object.keys(objects).find((name) => objects[name] === endpoint.events),
+    event: endpoint.events && eventName(endpoint),
     all,
   });
   return { description: `Also at \`${path}/\`.`, [method.toLowerCase()]: operation };
@@ -128,6 +127,10 @@ const headers = {
   },
   RateLimitLimit: { description: "Requests that are allowed in a period.", schema: { type: "integer", minimum: 0 } },
   RateLimitRemaining: { description: "Requests that are left of it.", schema: { type: "integer", minimum: 0 } },
+  RateLimitPolicy: {
+    description: "The limit and its period in seconds, as `100;w=10`.",
+    schema: { type: "string" },
+  },
   RateLimitReset: { description: "Seconds until the next period.", schema: { type: "integer", minimum: 0 } },
   WwwAuthenticate: { description: "`Bearer`.", required: true, schema: { type: "string" } },
 };
