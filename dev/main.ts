@@ -53,6 +53,7 @@ function readyText({ dataDir }: DevEnv, { urls, secretsFile }: Stack): string {
   const place = (path: string) => relative(process.cwd(), path) || ".";
   const rows = [
     ["feed", `${urls.gateway}/douyin/feed/`],
+    ["API", `${urls.gateway}/docs`],
     ["media", `${urls.oss} (OSS-compatible store)`],
     ["Upstash", `${urls.upstash} (Redis over HTTP)`],
     ["MySQL", withoutPassword(urls.mysql)],

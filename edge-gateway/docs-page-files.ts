@@ -1,5 +1,6 @@
 import callsJs from "./docs-page/calls.js" with { type: "text" };
 import domJs from "./docs-page/dom.js" with { type: "text" };
+import endpointCss from "./docs-page/endpoint.css" with { type: "text" };
 import endpointJs from "./docs-page/endpoint.js" with { type: "text" };
 import eventsJs from "./docs-page/events.js" with { type: "text" };
 import indexHtml from "./docs-page/index.htm" with { type: "text" };
@@ -18,6 +19,7 @@ export const pageHtml = indexHtml;
 /** What it loads from `/docs/`. */
 export const pageFiles = new Map([
   ["page.css", pageCss],
+  ["endpoint.css", endpointCss],
   ["page.js", pageJs],
   ["calls.js", callsJs],
   ["dom.js", domJs],

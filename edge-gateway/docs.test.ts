@@ -88,6 +88,7 @@ describe.skipIf(browserPath === null)("the page in Chromium (skipped where there
       args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-sync"],
     });
     page = await browser.newPage();
+    page.setDefaultTimeout(10_000);
     page.on("pageerror", (error) => problems.push(error.message));
     // Refused calls are what some of it is about, and Chromium says so.
     page.on("console", (message) => {
@@ -130,10 +131,10 @@ describe.skipIf(browserPath === null)("the page in Chromium (skipped where there
     });
     await open("userRegister");
     await page.fill("#userRegister-username", "zoe");
-    await page.fill("#userRegister-password", "it's&me");
+    await page.fill("#userRegister-password", "it's&me's");
     expect(await page.textContent("#userRegister .trying > pre")).toBe(
       `curl -s '${fixture.gateway.url}/douyin/user/register' \\\n` +
-        "  --data-urlencode 'username=zoe' \\\n  --data-urlencode 'password=it'\\''s&me'",
+        "  --data-urlencode 'username=zoe' \\\n  --data-urlencode 'password=it'\\''s&me'\\''s'",
     );
     await page.press("#userRegister-password", "Enter");
     await page.waitForSelector("#userRegister .answer-head");
@@ -141,7 +142,7 @@ describe.skipIf(browserPath === null)("the page in Chromium (skipped where there
     await page.fill("#publishList-count", "7");
     await page.click("#publishList .send");
     await page.waitForSelector("#publishList .answer-head");
-    expect(asked).toEqual([{ query: "7", authorization: "Bearer zoe.it's&me" }]);
+    expect(asked).toEqual([{ query: "7", authorization: "Bearer zoe.it's&me's" }]);
     // What is shown to copy has no token in it.
     expect(await page.textContent("#publishList .trying > pre")).toContain('-H "Authorization: Bearer $TOKEN"');
     await page.click("#forget");
