@@ -75,7 +75,7 @@ test("the page may load and call nothing but its own gateway, nor be framed", as
   expect(await (await get("/docs")).text()).not.toMatch(/<script(?![^>]*src=)|<style|style=|\son\w+=|https?:\/\//);
 });
 
-const browserPath = process.env["CHROMIUM_PATH"] ?? Bun.which("chromium") ?? Bun.which("google-chrome");
+const browserPath = process.env["CHROMIUM_PATH"] || Bun.which("chromium") || Bun.which("google-chrome");
 
 // Nobody needs a browser to work on Flick; where there is one, the page is tried in it.
 describe.skipIf(browserPath === null)("the page in Chromium (skipped where there is none)", () => {
