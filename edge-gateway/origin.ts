@@ -1,5 +1,5 @@
 import { Code, ConnectError, createClient, type CallOptions, type Client, type Interceptor } from "@connectrpc/connect";
-import { createGrpcWebTransport } from "@connectrpc/connect-web";
+import { createUnaryTransport } from "@flick/platform/rpc/unary-transport.ts";
 import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
 import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
 import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts";
@@ -26,16 +26,16 @@ export interface Origin {
 
 /** Deadline of a call that sets none of its own. */
 const callTimeoutMs = 5_000;
+/** Far above the longest page. */
+const maxAnswerBytes = 4 * 1024 * 1024;
 
 /** @param baseUrl where every service is reached, without a slash at its end. */
 export function createOrigin(baseUrl: string): Origin {
-  const transport = createGrpcWebTransport({
+  const transport = createUnaryTransport({
     baseUrl,
-    defaultTimeoutMs: callTimeoutMs,
+    timeoutMs: callTimeoutMs,
+    maxAnswerBytes,
     interceptors: [silenceIsOutage],
-    // Connect asks for redirects to be errors, which workerd does not know; a redirect is no gRPC-web answer, so an error it is.
-    // oxlint-disable-next-line typescript/no-unnecessary-type-assertion -- Bun's own fetch has more to it, and tests are checked with that
-    fetch: ((url, init) => fetch(url, { ...init, redirect: "manual" })) as typeof fetch,
   });
   return {
     users: createClient(UserService, transport),

@@ -1,11 +1,5 @@
-import {
-  createClient,
-  createRouterTransport,
-  type Client,
-  type ConnectRouter,
-  type Interceptor,
-  type Transport,
-} from "@connectrpc/connect";
+import { createClient, type Client, type ConnectRouter, type Interceptor, type Transport } from "@connectrpc/connect";
+import { createLocalTransport } from "@flick/platform/rpc/local-transport.ts";
 import { createServiceTransport } from "@flick/platform/service-transport.ts";
 import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
 import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
@@ -41,7 +35,7 @@ export interface ClientOptions {
 /** A client for every service: in process for those that this process serves, gRPC-web for the others. */
 export function createClients(options: ClientOptions): Clients {
   const { serviceToken, timeoutMs } = options;
-  const local = createLocalTransport(options);
+  const local = createLateTransport(options);
   const transport = (name: ServiceName) => {
     if (options.local.includes(name)) return local;
     const baseUrl = options.urls[name];
@@ -59,17 +53,10 @@ export function createClients(options: ClientOptions): Clients {
 }
 
 /** Made at the first call: the services that it reaches are themselves made with the clients at hand. */
-function createLocalTransport(options: ClientOptions): Transport {
-  const addToken: Interceptor = (next) => async (request) => {
-    request.header.set(serviceTokenHeader, await options.serviceToken());
-    return next(request);
-  };
+function createLateTransport({ routes, interceptors, serviceToken, timeoutMs }: ClientOptions): Transport {
+  const addHeaders = async (header: Headers) => header.set(serviceTokenHeader, await serviceToken());
   let made: Transport | undefined;
-  const transport = () =>
-    (made ??= createRouterTransport(options.routes, {
-      router: { interceptors: options.interceptors },
-      transport: { interceptors: [addToken], defaultTimeoutMs: options.timeoutMs },
-    }));
+  const transport = () => (made ??= createLocalTransport({ routes, interceptors, addHeaders, timeoutMs }));
   return {
     unary: (...call) => transport().unary(...call),
     stream: (...call) => transport().stream(...call),

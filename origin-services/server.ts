@@ -1,6 +1,6 @@
-import { createConnectRouter, type ConnectRouter, type Interceptor } from "@connectrpc/connect";
-import { createFetchHandler } from "@connectrpc/connect/protocol";
+import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
 import type { Log } from "@flick/platform/log.ts";
+import { createRpcHandlers } from "@flick/platform/rpc/rpc-handlers.ts";
 
 export interface ServerOptions {
   hostname: string;
@@ -25,21 +25,18 @@ const drainPollMs = 20;
 const idleSeconds = 60;
 
 /**
- * Serves unary gRPC-web, a few plain paths, `/healthz` (this process takes calls) and `/readyz` (and what it needs is there).
+ * Serves gRPC-web, a few plain paths, `/healthz` (this process takes calls) and `/readyz` (and what it needs is there).
  * `stop` refuses new calls at once, waits for those at work and then closes every connection.
  */
 export function serve(options: ServerOptions): { url: string; stop(drainMs: number): Promise<void> } {
-  const router = createConnectRouter({
-    grpc: false,
-    connect: false,
-    grpcWeb: true,
+  const rpcHandlers = createRpcHandlers({
+    routes: options.routes,
     interceptors: options.interceptors,
-    readMaxBytes: maxMessageBytes,
-    maxTimeoutMs: maxCallMs,
+    maxMessageBytes,
+    maxCallMs,
+    onFault: (error, method) => options.log.error("call failed", { method, error }),
   });
-  options.routes(router);
-  const handlers = new Map(Object.entries(options.handlers));
-  for (const handler of router.handlers) handlers.set(handler.requestPath, createFetchHandler(handler));
+  const handlers = new Map([...Object.entries(options.handlers), ...rpcHandlers]);
 
   let draining = false;
 

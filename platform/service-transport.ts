@@ -1,6 +1,10 @@
 import type { Transport } from "@connectrpc/connect";
-import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { serviceTokenHeader } from "@flick/proto/upload.ts";
+
+import { createUnaryTransport } from "./rpc/unary-transport.ts";
+
+/** Batches of services are bounded by their number; this is far above the longest. */
+const maxAnswerBytes = 16 * 1024 * 1024;
 
 /**
  * The way from one of our programs to a service in another: unary gRPC-web with a service token on every call.
@@ -12,9 +16,10 @@ export function createServiceTransport(options: {
   serviceToken: () => Promise<string>;
   timeoutMs: number;
 }): Transport {
-  return createGrpcWebTransport({
+  return createUnaryTransport({
     baseUrl: options.baseUrl,
-    defaultTimeoutMs: options.timeoutMs,
+    timeoutMs: options.timeoutMs,
+    maxAnswerBytes,
     interceptors: [
       (next) => async (request) => {
         request.header.set(serviceTokenHeader, await options.serviceToken());
