@@ -3,10 +3,12 @@
  *
  *     bun bench/rpc.ts [seconds]
  *
- * Three comparisons, each in rounds that take turns (`seconds` each, default 1.5; about 40 s in all): the server, called over 32 raw
- * connections with a request that was made beforehand; the client over fetch, 32 in flight against our server; and calls within a
- * process. Rates depend on what else the machine does; processor time a call is steadier.
+ * Each comparison in rounds that take turns (`seconds` each, default 1.5; about 45 s in all): the server, called over 32 raw
+ * connections with a request that was made beforehand; the client over fetch, 32 in flight against our server, in Bun and in workerd;
+ * and calls within a process. Rates depend on what else the machine does; processor time a call is steadier.
  */
+import { fileURLToPath } from "node:url";
+
 import { create, toBinary } from "@bufbuild/protobuf";
 import { createClient, createRouterTransport, type Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
@@ -19,6 +21,7 @@ import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 
 import { measure } from "./load.ts";
 import { benchInterceptors, benchRoutes } from "./rpc-service.ts";
+import { startWorkerd } from "./workerd.ts";
 
 const seconds = Number(process.argv[2] ?? 1.5);
 const inFlight = 32;
@@ -38,6 +41,7 @@ const own = await startServer("own");
 try {
   await compareServers();
   await compareClients();
+  await compareClientsAtTheEdge();
   await compareLocal();
 } finally {
   connect.stop();
@@ -58,6 +62,19 @@ async function compareClients(): Promise<void> {
   const connectTransport = createGrpcWebTransport({ baseUrl: own.url, defaultTimeoutMs: 5_000 });
   const ownTransport = createUnaryTransport({ baseUrl: own.url, timeoutMs: 5_000, maxAnswerBytes: 1024 * 1024 });
   await compare("client, 32 in flight", [likes("Connect's", connectTransport), likes("ours", ownTransport)]);
+}
+
+/** The processor time is workerd's own, with what it needs for the request that asks for the call. */
+async function compareClientsAtTheEdge(): Promise<void> {
+  const worker = await startWorkerd(fileURLToPath(new URL("rpc-worker.ts", import.meta.url)), { ORIGIN_URL: own.url });
+  const side = (name: string, path: string) => {
+    const connections = createConnections(worker.url, setFavoriteRequest(worker.url, path));
+    return { name, act: connections.call, cpu: worker.cpu, close: connections.close };
+  };
+  const sides = [side("Connect's", "/connect"), side("ours", "/own")] as const;
+  await compare("client in workerd, 32 in flight", sides);
+  for (const { close } of sides) close();
+  await worker.stop();
 }
 
 async function compareLocal(): Promise<void> {
@@ -138,11 +155,11 @@ async function startServer(kind: "connect" | "own"): Promise<{ url: string; cpu(
 }
 
 /** A like as bytes, with the headers that the gateway sends. */
-function setFavoriteRequest(url: string): Uint8Array {
+function setFavoriteRequest(url: string, path = `/${FavoriteService.typeName}/SetFavorite`): Uint8Array {
   const message = create(SetFavoriteRequestSchema, { videoId: 123_456_789n, favorite: true });
   const body = writeFrames({ flags: messageFlags, payload: toBinary(SetFavoriteRequestSchema, message) });
   const head = [
-    `POST /${FavoriteService.typeName}/SetFavorite HTTP/1.1`,
+    `POST ${path} HTTP/1.1`,
     `host: ${new URL(url).host}`,
     "content-type: application/grpc-web+proto",
     "x-grpc-web: 1",

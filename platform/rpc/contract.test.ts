@@ -96,7 +96,7 @@ async function errorOf(call: Promise<unknown>): Promise<ConnectError> {
   return error;
 }
 
-describe.each(Object.entries(ways))("a unary call by %s", (name, way) => {
+describe.each(Object.entries(ways))("a unary call by %s", (wayName, way) => {
   const services = createTestServices([readWord]);
   let server: TestServer | undefined;
   let users: Client<typeof UserService>;
@@ -262,7 +262,7 @@ describe.each(Object.entries(ways))("a unary call by %s", (name, way) => {
   });
 
   // Connect calls the handler of such a call.
-  test.skipIf(name === "Connect's way within a process")(
+  test.skipIf(wayName === "Connect's way within a process")(
     "is not made when its caller has given up before",
     async () => {
       let calls = 0;

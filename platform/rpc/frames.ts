@@ -1,4 +1,4 @@
-import { Code, ConnectError } from "@connectrpc/connect";
+import { ConnectError, type Code } from "@connectrpc/connect";
 
 /**
  * A frame of a gRPC-web body: one byte of flags, the payload's length in four bytes (big-endian), the payload. The last frame of an

@@ -263,6 +263,6 @@ async function open(): Promise<{ write(text: string): void; received(): string; 
   return {
     write: (text) => void socket.write(Buffer.from(text, "latin1")),
     received: () => received,
-    close: () => void socket.terminate(),
+    close: () => socket.terminate(),
   };
 }
