@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
 
+import { create } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -20,7 +21,7 @@ import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { flickError, reasonOf } from "@flick/proto/errors.ts";
 import { ErrorDetailSchema, Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
-import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
+import { BatchGetUsersResponseSchema, UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 
 import { createLocalTransport } from "./local-transport.ts";
 import {
@@ -82,7 +83,9 @@ const readWord: Interceptor = (next) => async (request) => {
   const word = request.header.get("x-word") ?? "none";
   if (word === "no") throw new ConnectError("refused by the interceptor", Code.PermissionDenied);
   request.contextValues.set(wordKey, `${word} for ${request.method.name}, ${request.stream ? "stream" : "unary"}`);
-  const response = await next(request);
+  const header = new Headers(request.header);
+  header.set("x-added", "by the interceptor");
+  const response = await next(request.stream ? request : { ...request, header });
   response.header.set("x-intercepted", "yes");
   return response;
 };
@@ -153,7 +156,7 @@ describe.each(Object.entries(ways))("a unary call by %s", (wayName, way) => {
         onTrailer: (trailers) => void (trailer = trailers),
       },
     );
-    expect(seen.get("x-mine")).toBe("a, b");
+    expect([seen.get("x-mine"), seen.get("x-added")]).toEqual(["a, b", "by the interceptor"]);
     expect(decodeBinaryHeader(seen.get("x-mine-bin") ?? "")).toEqual(bytes);
     expect([header.get("x-head"), header.get("x-intercepted")]).toEqual(["h", "yes"]);
     expect(decodeBinaryHeader(header.get("x-head-bin") ?? "")).toEqual(bytes);
@@ -286,7 +289,7 @@ describe.each(Object.entries(ways))("a unary call by %s", (wayName, way) => {
   });
 
   test("gives each side messages of its own", async () => {
-    const kept = { users: [{ id: 1n, name: "kept" }] };
+    const kept = create(BatchGetUsersResponseSchema, { users: [{ id: 1n, name: "kept" }] });
     const asked: bigint[][] = [];
     services.answer({
       batchGetUsers(request) {

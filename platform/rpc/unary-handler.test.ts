@@ -234,6 +234,18 @@ test("an answer that cannot be encoded is our fault, and says no more than that"
   expect(server.faults).toMatchObject([["/flick.user.v1.UserService/BatchGetUsers", expect.any(Error)]]);
 });
 
+test("a call that has been answered is not ended at its deadline: its handler may go on", async () => {
+  const signals: AbortSignal[] = [];
+  services.answer({ setFavorite: (_request, { signal }) => (signals.push(signal), {}) });
+  await post(writeFrames(message), { "grpc-timeout": "200m" });
+  // This one's deadline comes later.
+  services.answer({
+    setFavorite: (_request, { signal }) => new Promise((end) => signal.addEventListener("abort", () => end({}))),
+  });
+  await post(writeFrames(message), { "grpc-timeout": "300m" });
+  expect(signals.map(({ aborted }) => aborted)).toEqual([false]);
+});
+
 test("a client that goes away ends its call", async () => {
   const { promise, resolve } = Promise.withResolvers<unknown>();
   let begun = false;

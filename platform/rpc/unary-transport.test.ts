@@ -1,7 +1,14 @@
 import { afterAll, describe, expect, test } from "bun:test";
 
 import { create, toBinary } from "@bufbuild/protobuf";
-import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  createClient,
+  createContextKey,
+  createContextValues,
+  type Interceptor,
+} from "@connectrpc/connect";
 import { freePorts } from "@flick/dev/ports.ts";
 import { BatchGetUsersResponseSchema, UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 
@@ -244,6 +251,32 @@ test("shows interceptors what fetch throws, and its caller a ConnectError", asyn
   expect(seen).toHaveLength(1);
   expect(seen[0]).toBeInstanceOf(Error);
   expect(seen[0]).not.toBeInstanceOf(ConnectError);
+});
+
+test("gives interceptors the context values of the call", async () => {
+  respond = () => answer([message, ok]);
+  const key = createContextKey("none");
+  let seen = "";
+  const watch: Interceptor = (next) => (request) => {
+    seen = request.contextValues.get(key);
+    return next(request);
+  };
+  await clientOf({ interceptors: [watch] }).batchGetUsers(
+    {},
+    { contextValues: createContextValues().set(key, "mine") },
+  );
+  expect(seen).toBe("mine");
+});
+
+test("does not leave unread what is no answer", async () => {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  const page = new ReadableStream({
+    start: (controller) => controller.enqueue(new Uint8Array(10)),
+    cancel: () => resolve(),
+  });
+  const broken: Fetch = () => Promise.resolve(new Response(page, { status: 503 }));
+  expect((await errorOf(clientOf({ fetch: broken }).batchGetUsers({}))).code).toBe(Code.Unavailable);
+  await promise;
 });
 
 test("gives up at the deadline on an answer that has begun, and lets the server know", async () => {
