@@ -17,15 +17,16 @@ export const trailerFlag = 0b1000_0000;
 export const headBytes = 5;
 
 /**
- * Reads all frames of a body.
+ * Reads the first frames of a body.
  *
+ * @param most so many at most: a short body can be thousands of empty ones.
  * @param malformed what a body that ends within a frame is answered with.
  * @throws ConnectError with that code.
  */
-export function readFrames(body: Uint8Array, malformed: Code): Frame[] {
+export function readFrames(body: Uint8Array, most: number, malformed: Code): Frame[] {
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength);
   const frames: Frame[] = [];
-  for (let at = 0; at < body.byteLength;) {
+  for (let at = 0; at < body.byteLength && frames.length < most;) {
     const begin = at + headBytes;
     const end = begin <= body.byteLength ? begin + view.getUint32(at + 1) : Number.POSITIVE_INFINITY;
     if (end > body.byteLength) throw new ConnectError("protocol error: the body ends within a frame", malformed);

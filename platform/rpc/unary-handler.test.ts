@@ -30,7 +30,7 @@ function post(body: Bun.BodyInit | null, headers: Record<string, string> = {}, t
 
 /** The frames of an answer, its trailers as text. */
 async function read(response: Response): Promise<{ messages: Uint8Array[]; trailers: string | undefined }> {
-  const frames = readFrames(await response.bytes(), Code.Internal);
+  const frames = readFrames(await response.bytes(), 3, Code.Internal);
   const trailers = frames.find(({ flags }) => flags === trailerFlag);
   return {
     messages: frames.filter(({ flags }) => flags === messageFlags).map((frame) => frame.payload),
@@ -52,6 +52,7 @@ describe("a request that breaks the protocol is refused before the handler", () 
     ["no body", null, {}, Code.Unimplemented, "has a message"],
     ["an empty body", "", {}, Code.Unimplemented, "has a message"],
     ["two messages", writeFrames(message, message), {}, Code.Unimplemented, "one message"],
+    ["many empty messages", new Uint8Array(maxMessageBytes), {}, Code.Unimplemented, "one message"],
     ["half a head", writeFrames(message).subarray(0, 3), {}, Code.InvalidArgument, "ends within a frame"],
     ["half a message", writeFrames(message).subarray(0, 7), {}, Code.InvalidArgument, "ends within a frame"],
     [

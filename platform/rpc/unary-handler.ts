@@ -2,7 +2,7 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ConnectRouter, type Interceptor, type UnaryRequest } from "@connectrpc/connect";
 
 import { parseTimeout, startDeadline, type Deadline } from "./deadline.ts";
-import { compressedFlag, headBytes, messageFlags, readFrames, trailerFlag, writeFrames } from "./frames.ts";
+import { compressedFlag, headBytes, messageFlags, readFrames, trailerFlag, writeFrames, type Frame } from "./frames.ts";
 import { collectUnaryMethods, invoke, type Metadata, type UnaryMethod } from "./invoke.ts";
 import { readLimitedBody } from "./limited-body.ts";
 import { publicError, writeError, writeOk } from "./status.ts";
@@ -56,20 +56,20 @@ async function handle(request: Request, method: UnaryMethod, options: UnaryHandl
     aborted.catch(() => {});
     deadline = startDeadline({ timeoutMs: timeoutOf(request, options.maxCallMs), caller: request.signal, onAbort });
     const message = await Promise.race([aborted, readMessage(request, method, options.maxMessageBytes)]);
-    const { header, url } = { header: request.headers, url: request.url };
-    const call = { message, header, url, protocolName: "grpc-web", deadline, metadata };
-    const response = await invoke(method, options.interceptors, call);
+    const { header, trailer, ...response } = await invoke(method, options.interceptors, {
+      message,
+      header: request.headers,
+      url: request.url,
+      protocolName: "grpc-web",
+      deadline,
+      metadata,
+    });
     const payload = toBinary(method.method.output, response.message);
-    const trailers = writeOk(response.trailer);
-    const frames = [
-      { flags: messageFlags, payload },
-      { flags: trailerFlag, payload: trailers },
-    ];
-    return answer(response.header, writeFrames(...frames));
+    return answer(header, { flags: messageFlags, payload }, { flags: trailerFlag, payload: writeOk(trailer) });
   } catch (error) {
     if (!(error instanceof ConnectError)) options.onFault(error, new URL(request.url).pathname);
-    const trailers = writeError(metadata.trailer, publicError(error));
-    return answer(metadata.header, writeFrames({ flags: trailerFlag, payload: trailers }));
+    const payload = writeError(metadata.trailer, publicError(error));
+    return answer(metadata.header, { flags: trailerFlag, payload });
   } finally {
     deadline?.end();
   }
@@ -94,8 +94,8 @@ async function readMessage(
     throw new ConnectError("the request did not arrive as a whole", Code.Canceled, undefined, undefined, cause);
   });
   if (!body) throw new ConnectError(`a message may have at most ${maxMessageBytes} bytes`, Code.ResourceExhausted);
-  const frames = readFrames(body, Code.InvalidArgument);
-  const [frame] = frames;
+  const frames = readFrames(body, 2, Code.InvalidArgument);
+  const [frame, another] = frames;
   if (!frame) throw new ConnectError("protocol error: a unary call has a message", Code.Unimplemented);
   for (const { flags } of frames) {
     if (flags & compressedFlag)
@@ -103,7 +103,7 @@ async function readMessage(
     if (flags !== messageFlags)
       throw new ConnectError("protocol error: a request has no trailers", Code.InvalidArgument);
   }
-  if (frames.length > 1) throw new ConnectError("protocol error: a unary call has one message", Code.Unimplemented);
+  if (another) throw new ConnectError("protocol error: a unary call has one message", Code.Unimplemented);
   try {
     return fromBinary(method.method.input, frame.payload);
   } catch {
@@ -111,7 +111,7 @@ async function readMessage(
   }
 }
 
-function answer(header: Headers, body: Uint8Array<ArrayBuffer>): Response {
+function answer(header: Headers, ...frames: Frame[]): Response {
   header.set("content-type", contentType);
-  return new Response(body, { headers: header });
+  return new Response(writeFrames(...frames), { headers: header });
 }

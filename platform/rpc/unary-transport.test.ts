@@ -253,6 +253,18 @@ test("shows interceptors what fetch throws, and its caller a ConnectError", asyn
   expect(seen[0]).not.toBeInstanceOf(ConnectError);
 });
 
+test("does not take a message that cannot be encoded for an outage", async () => {
+  const seen: unknown[] = [];
+  const watch: Interceptor = (next) => (request) =>
+    next(request).catch((error: unknown) => {
+      seen.push(error);
+      throw error;
+    });
+  const call = clientOf({ interceptors: [watch] }).batchGetUsers({ userIds: ["x" as unknown as bigint] });
+  expect((await errorOf(call)).code).toBe(Code.Internal);
+  expect(seen).toEqual([expect.any(ConnectError)]);
+});
+
 test("gives interceptors the context values of the call", async () => {
   respond = () => answer([message, ok]);
   const key = createContextKey("none");

@@ -51,7 +51,7 @@ export function createUnaryTransport(options: UnaryTransportOptions): Transport 
 
   /** @throws what fetch throws. */
   async function call(request: UnaryRequest): Promise<UnaryResponse> {
-    const payload = toBinary(request.method.input, request.message);
+    const payload = encode(request);
     const response = await fetch(request.url, {
       method: request.requestMethod,
       headers: request.header,
@@ -113,13 +113,21 @@ function requestHeader(own: OwnHeaders, timeoutMs: number | undefined): Headers 
   return header;
 }
 
+function encode({ method, message }: UnaryRequest): Uint8Array {
+  try {
+    return toBinary(method.input, message);
+  } catch (error) {
+    throw new ConnectError(`the message is not a ${method.input.typeName}`, Code.Internal, undefined, undefined, error);
+  }
+}
+
 async function readAnswer(method: DescMethodUnary, response: Response, maxAnswerBytes: number): Promise<UnaryResponse> {
   const { headers: header } = response;
   const headerError = readHeaderError(response.status, header);
   checkType(header);
   const body = await readLimitedBody(response, maxAnswerBytes);
   if (!body) throw new ConnectError(`the answer has more than ${maxAnswerBytes} bytes`, Code.ResourceExhausted);
-  const { payload, trailers } = takeFrames(readFrames(body, Code.Internal));
+  const { payload, trailers } = takeFrames(readFrames(body, 3, Code.Internal));
   if (!trailers) {
     if (headerError) throw headerError;
     const code = header.has("grpc-status") ? Code.Unimplemented : Code.Unknown;
