@@ -6,6 +6,7 @@ import { addEndpoints, type GatewayEnv } from "./endpoint.ts";
 import { endpoints } from "./endpoints.ts";
 import { answerError, answerNotFound } from "./errors.ts";
 import { browserAccess, safeHeaders } from "./headers.ts";
+import type { GatewayLiveConfig } from "./live-config.ts";
 import type { Log } from "./log.ts";
 import type { Origin } from "./origin.ts";
 import type { Redis } from "./redis.ts";
@@ -14,6 +15,7 @@ export interface AppDeps {
   origin: Origin;
   /** Null where there is none: then what the locations of the edge would share stays in each. */
   redis: Redis | null;
+  config: GatewayLiveConfig;
   log: Log;
   maxUploadBytes: number;
 }
@@ -27,6 +29,7 @@ export function createApp(deps: AppDeps): Hono<GatewayEnv> {
   app.use(accessLog(deps.log));
   app.use(safeHeaders);
   app.use(browserAccess);
+  app.use(deps.config.refresh);
 
   addEndpoints(app, endpoints, deps);
   addDocs(app, endpoints);

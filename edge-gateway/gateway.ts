@@ -4,6 +4,7 @@ import type { Hono } from "hono";
 import { createApp } from "./app.ts";
 import type { GatewayEnv } from "./endpoint.ts";
 import { readBindings } from "./env.ts";
+import { createGatewayConfig } from "./live-config.ts";
 import { consoleLog } from "./log.ts";
 import { createOrigin } from "./origin.ts";
 import { connectRedis } from "./redis.ts";
@@ -26,7 +27,8 @@ export function createGateway(bindings: unknown): Gateway {
   } = result.settings;
   const redis = url && token ? connectRedis({ url, token }) : null;
   const origin = createOrigin(ORIGIN_URL);
-  return { app: createApp({ origin, redis, log: consoleLog, maxUploadBytes: MAX_UPLOAD_BYTES }) };
+  const config = createGatewayConfig(redis, consoleLog);
+  return { app: createApp({ origin, redis, config, log: consoleLog, maxUploadBytes: MAX_UPLOAD_BYTES }) };
 }
 
 /** Says what to mend to the person who deploys. Names of bindings are no secret; their values are not quoted. */
