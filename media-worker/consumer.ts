@@ -11,8 +11,10 @@ export interface ConsumerOptions {
   /** Their topics differ. */
   kinds: readonly JobKind[];
   events: EventLog;
-  /** Jobs at work at once, of all kinds together. */
+  /** Jobs at work at once, of all kinds together, at most. */
   concurrency: number;
+  /** How many of them may be at work now; 0 takes none. */
+  allowed: () => number;
   sweepIntervalMs: number;
   log: Log;
 }
@@ -20,6 +22,8 @@ export interface ConsumerOptions {
 export interface Consumer {
   /** Jobs at work now. */
   running(): number;
+  /** Lets in who waits, if more are allowed now than before. */
+  admit(): void;
   /**
    * Takes no more jobs, waits so long for those at work, then kills their FFmpeg and gives them back, for which there are another
    * three seconds.
@@ -45,7 +49,7 @@ const dueJobsPerSweep = 50;
  */
 export async function startConsumer(options: ConsumerOptions): Promise<Consumer> {
   const { kinds, events, concurrency, sweepIntervalMs, log } = options;
-  const slots = createSlots(concurrency);
+  const slots = createSlots(() => Math.min(concurrency, options.allowed()));
   const running = new Set<string>();
   const stopping = new AbortController();
   const halt = new AbortController();
@@ -110,6 +114,7 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
 
   return {
     running: () => running.size,
+    admit: slots.admit,
     async stop(drainMs) {
       stopping.abort(new Error("the worker is stopping"));
       const timer = setTimeout(() => halt.abort(new Error("the worker is stopping")), drainMs);

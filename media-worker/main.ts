@@ -1,13 +1,16 @@
 import { createClient } from "@connectrpc/connect";
 import { EnvError } from "@flick/platform/env.ts";
 import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
-import { createLog, type Log } from "@flick/platform/log.ts";
+import { followConfig } from "@flick/platform/live-config/follow-redis.ts";
+import { logLevelOf } from "@flick/platform/live-config/log-settings.ts";
+import { createLog, type Log, type LogLevel } from "@flick/platform/log.ts";
 import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
 import { createServiceTokenSigner } from "@flick/platform/service-token.ts";
 import { createServiceTransport } from "@flick/platform/service-transport.ts";
 import { ImageJobService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import { MediaJobService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
+import { workerConfig } from "./config.ts";
 import { imagesTopic, startConsumer, videosTopic } from "./consumer.ts";
 import { readWorkerEnv } from "./env.ts";
 import { createFfmpeg, diesWithWorker } from "./ffmpeg.ts";
@@ -22,13 +25,15 @@ const callTimeoutMs = 5_000;
 
 try {
   const env = readWorkerEnv();
-  await start(env, createLog({ program: "media-worker", level: env.LOG_LEVEL }));
+  await start(env);
 } catch (error) {
   process.stderr.write(`${error instanceof EnvError ? error.message : `cannot start: ${String(error)}`}\n`);
   process.exit(1);
 }
 
-async function start(env: ReturnType<typeof readWorkerEnv>, log: Log): Promise<void> {
+async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
+  let logLevel = (): LogLevel => env.LOG_LEVEL;
+  const log: Log = createLog({ program: "media-worker", level: () => logLevel() });
   const serviceToken = createServiceTokenSigner("media-worker", env.SERVICE_TOKEN_SECRET);
   const transport = createServiceTransport({ baseUrl: env.ORIGIN_URL, serviceToken, timeoutMs: callTimeoutMs });
   const store = createObjectStore({
@@ -68,13 +73,17 @@ async function start(env: ReturnType<typeof readWorkerEnv>, log: Log): Promise<v
     otherIds: ({ userId }) => [userId],
     log,
   });
+  const config = await followConfig({ program: "media-worker", schema: workerConfig, url: env.REDIS_URL, log });
+  logLevel = () => logLevelOf(config.current().log, env.LOG_LEVEL);
   const consumer = await startConsumer({
     kinds: [videos, images],
     events,
     concurrency: env.CONCURRENCY,
+    allowed: () => (config.current().jobs.paused ? 0 : config.current().jobs.concurrency),
     sweepIntervalMs: env.SWEEP_INTERVAL_MS,
     log,
   });
+  config.watch(consumer.admit);
 
   let stopping = false;
   const health =
@@ -94,6 +103,7 @@ async function start(env: ReturnType<typeof readWorkerEnv>, log: Log): Promise<v
     log.info("stopping", { signal, running: consumer.running() });
     await consumer.stop(env.DRAIN_MS);
     await events.close();
+    config.close();
     await workDir.close();
     await health?.stop();
     log.info("stopped");

@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 
 import type { Log } from "@flick/platform/log.ts";
 
+import { defaultCacheSettings, type CacheSettings } from "./config.ts";
 import { negative, type ListKind, type ListRange, type ValueKind } from "./cache-kinds.ts";
 import { createCacheRedis } from "./cache-redis.ts";
 import {
@@ -66,7 +67,6 @@ const leaseMs = 3_000;
 const pollsMs = [5, 10, 20, 40, 80];
 const maxKeys = 1000;
 const maxBytes = 64 * 1024;
-const negativeTtlMs = 30_000;
 /** The lowest member of a list that nothing is missing from. Scores of entries are above 0. */
 const endMark = "end";
 
@@ -76,8 +76,15 @@ type Reply = 0 | 1 | string[];
 type Filling = { ttlMs: number; args: string[] };
 
 /** @param options.timeoutMs how long an answer of Redis is waited for, default 150. */
-export function createCache(options: { url: string; log: Log; timeoutMs?: number }): Cache {
+export function createCache(options: {
+  url: string;
+  log: Log;
+  timeoutMs?: number;
+  settings?: () => CacheSettings;
+}): Cache {
+  const { settings = () => defaultCacheSettings } = options;
   const redis = createCacheRedis({ timeoutMs: 150, ...options });
+  const ttlOf = (kind: { ttlMs: number }) => kind.ttlMs * (settings().ttlPercent / 100);
   let hits = 0;
   let misses = 0;
 
@@ -105,8 +112,8 @@ export function createCache(options: { url: string; log: Log; timeoutMs?: number
           const loaded = await keep(pick(indexes));
           return pick(indexes).map((id) => {
             const value = loaded.get(id);
-            if (value !== undefined) return { ttlMs: kind.ttlMs, args: kind.encode(value) };
-            return { ttlMs: negativeTtlMs, args: kind.negative };
+            if (value !== undefined) return { ttlMs: ttlOf(kind), args: kind.encode(value) };
+            return { ttlMs: settings().unknownSeconds * 1000, args: kind.negative };
           });
         },
       });
@@ -140,7 +147,7 @@ export function createCache(options: { url: string; log: Log; timeoutMs?: number
                 .slice(0, limit);
               const reachesDown = complete || (stored.at(-1)?.score ?? Infinity) <= above + 1;
               if (reachesDown || inRange.length === limit) found[index] = inRange.map(({ entry }) => entry);
-              return { ttlMs: kind.ttlMs, args };
+              return { ttlMs: ttlOf(kind), args };
             }),
           ),
       });
@@ -182,6 +189,10 @@ export function createCache(options: { url: string; log: Log; timeoutMs?: number
     if (keys.length > maxKeys)
       throw new RangeError(`the cache reads at most ${maxKeys} keys at once, not ${keys.length}`);
     const { read, write, take, load } = steps;
+    if (!settings().reads) {
+      misses += keys.length;
+      return keys.map((_key, index) => index);
+    }
     const token = randomUUID();
     const unusable: number[] = [];
     const loads: Promise<void>[] = [];
@@ -216,7 +227,10 @@ export function createCache(options: { url: string; log: Log; timeoutMs?: number
       misses += indexes.length;
       const leasedKeys = indexes.map((index) => keys[index] as string);
       const put = (fillings: Filling[]) =>
-        redis.run(fill, leasedKeys, [write, ...fillings.flatMap((filling) => toArgs(token, filling))]);
+        redis.run(fill, leasedKeys, [
+          write,
+          ...fillings.flatMap((filling) => toArgs(token, filling, settings().jitterPercent)),
+        ]);
       const loading = load(indexes).then(
         async (fillings) => void (await put(fillings)),
         async (error: unknown) => {
@@ -232,9 +246,10 @@ export function createCache(options: { url: string; log: Log; timeoutMs?: number
 }
 
 /** A value that is too large is not stored: only its lease ends. */
-function toArgs(token: string, { ttlMs, args }: Filling): (string | number)[] {
+function toArgs(token: string, { ttlMs, args }: Filling, jitterPercent: number): (string | number)[] {
   const stored = bytesOf(args) > maxBytes ? [] : args;
-  return [token, Math.round(ttlMs * (0.8 + 0.4 * Math.random())), stored.length, ...stored];
+  const jitter = (jitterPercent / 100) * (2 * Math.random() - 1);
+  return [token, Math.round(ttlMs * (1 + jitter)), stored.length, ...stored];
 }
 
 const bytesOf = (args: string[]) => args.reduce((sum, arg) => sum + Buffer.byteLength(arg), 0);

@@ -1,5 +1,5 @@
 import { EnvError } from "@flick/platform/env.ts";
-import { createLog } from "@flick/platform/log.ts";
+import { createLog, type LogLevel } from "@flick/platform/log.ts";
 
 import { readOriginEnv } from "./env.ts";
 import { startOrigin } from "./origin.ts";
@@ -8,8 +8,10 @@ const drainMs = 10_000;
 
 try {
   const env = readOriginEnv();
-  const log = createLog({ program: "origin", level: env.LOG_LEVEL });
+  let level = (): LogLevel => env.LOG_LEVEL;
+  const log = createLog({ program: "origin", level: () => level() });
   const origin = await startOrigin(env, log);
+  level = origin.logLevel;
   log.info("listening", { url: origin.url, services: env.SERVICES });
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {

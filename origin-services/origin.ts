@@ -3,7 +3,9 @@ import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
 import { connectDatabase } from "@flick/db/client.ts";
 import { createIdGenerator } from "@flick/db/id.ts";
 import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
-import type { Log } from "@flick/platform/log.ts";
+import { followConfig } from "@flick/platform/live-config/follow-redis.ts";
+import { logLevelOf } from "@flick/platform/live-config/log-settings.ts";
+import type { Log, LogLevel } from "@flick/platform/log.ts";
 import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
 import { createServiceTokenSigner, createServiceTokenVerifier } from "@flick/platform/service-token.ts";
 import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
@@ -19,6 +21,7 @@ import { sql } from "drizzle-orm";
 import { createCache, type CacheStats } from "./cache.ts";
 import { createClients, type ServiceName } from "./clients.ts";
 import { createCommentService } from "./comment/comment.ts";
+import { originConfig } from "./config.ts";
 import type { Context } from "./context.ts";
 import type { OriginEnv } from "./env.ts";
 import { createCallerInterceptor, createDeadlineInterceptor, createErrorInterceptor } from "./interceptors.ts";
@@ -48,7 +51,7 @@ const callTimeoutMs = 5_000;
 export async function startOrigin(
   env: OriginEnv,
   log: Log,
-): Promise<{ url: string; cacheStats(): CacheStats; stop(drainMs: number): Promise<void> }> {
+): Promise<{ url: string; cacheStats(): CacheStats; logLevel(): LogLevel; stop(drainMs: number): Promise<void> }> {
   const keys = await loadKeys(env);
   const identities = {
     viewer: createTokenVerifier(keys.publicKeys),
@@ -65,7 +68,8 @@ export async function startOrigin(
     accessKeySecret: env.OSS_ACCESS_KEY_SECRET,
   });
   const events = createRedisStreamsEventLog({ url: env.REDIS_URL, log });
-  const cache = createCache({ url: env.REDIS_URL, log });
+  const config = await followConfig({ program: "origin", schema: originConfig, url: env.REDIS_URL, log });
+  const cache = createCache({ url: env.REDIS_URL, log, settings: () => config.current().cache });
   const passwords = createPasswords({ threads: env.PASSWORD_THREADS });
 
   const context: Context = {
@@ -150,6 +154,7 @@ export async function startOrigin(
   return {
     url: server.url,
     cacheStats: cache.stats,
+    logLevel: () => logLevelOf(config.current().log, env.LOG_LEVEL),
     async stop(drainMs) {
       for (const stop of stopBackground) stop();
       // Streams would go on for longer than anybody waits.
@@ -158,6 +163,7 @@ export async function startOrigin(
       await chat?.live.close();
       await invalidation.close();
       await events.close();
+      config.close();
       cache.close();
       passwords.close();
       await closeDatabase();

@@ -12,14 +12,22 @@ export type LogFields = Record<string, unknown>;
 const levels = ["debug", "info", "warn", "error"] as const;
 export type LogLevel = (typeof levels)[number];
 
-/** @param write where finished lines go; standard output by default. */
-export function createLog(options: { program: string; level?: LogLevel; write?: (line: string) => void }): Log {
+/**
+ * @param options.level the lowest that is logged, default `info`; a function when it may change.
+ * @param options.write where finished lines go; standard output by default.
+ */
+export function createLog(options: {
+  program: string;
+  level?: LogLevel | (() => LogLevel);
+  write?: (line: string) => void;
+}): Log {
   const write = options.write ?? ((line) => void process.stdout.write(line));
-  const lowest = levels.indexOf(options.level ?? "info");
+  const { level: given = "info" } = options;
+  const lowest = typeof given === "string" ? () => given : given;
   const at =
     (level: LogLevel) =>
     (message: string, fields: LogFields = {}) => {
-      if (levels.indexOf(level) < lowest) return;
+      if (levels.indexOf(level) < levels.indexOf(lowest())) return;
       const line = { time: new Date().toISOString(), level, program: options.program, message, ...fields };
       write(`${JSON.stringify(line, (_key, value: unknown) => (value instanceof Error ? describe(value) : value))}\n`);
     };
