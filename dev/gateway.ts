@@ -48,6 +48,7 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
     compatibilityDate: config.compatibility_date,
     compatibilityFlags: config.compatibility_flags,
     bindings: { ...config.vars, ...options.vars },
+    ratelimits: simulatedLimits(config.ratelimits, Number(options.vars?.["IP_LIMIT_FACTOR"] ?? 1)),
     unsafeRuntimeEnv: { WORKERD_BINARY: workerdBinary() },
     handleStructuredLogs({ level, message }: { level: string; message: string }) {
       if (message.startsWith("{")) log(message);
@@ -88,9 +89,27 @@ const wranglerConfig = v.object({
   compatibility_date: v.string(),
   compatibility_flags: v.optional(v.array(v.string()), []),
   vars: v.optional(v.record(v.string(), v.string()), {}),
+  ratelimits: v.array(
+    v.object({
+      name: v.string(),
+      namespace_id: v.string(),
+      simple: v.object({ limit: v.number(), period: v.picklist([10, 60]) }),
+    }),
+  ),
 });
 
-async function readWranglerConfig(): Promise<v.InferOutput<typeof wranglerConfig>> {
+type WranglerConfig = v.InferOutput<typeof wranglerConfig>;
+
+/** The rate limit bindings as Miniflare takes them. Those that count addresses let through `ipFactor` times as much, as the Worker does. */
+function simulatedLimits(limits: WranglerConfig["ratelimits"], ipFactor: number) {
+  const simulated = limits.map(({ name, namespace_id, simple: { limit, period } }) => {
+    const wide = name.startsWith("LIMIT_IP_") ? limit * ipFactor : limit;
+    return [name, { namespace_id, simple: { limit: wide, period } }] as const;
+  });
+  return Object.fromEntries(simulated);
+}
+
+async function readWranglerConfig(): Promise<WranglerConfig> {
   return v.parse(wranglerConfig, Bun.TOML.parse(await Bun.file(new URL("wrangler.toml", root)).text()));
 }
 
@@ -149,6 +168,7 @@ async function runProgram(): Promise<void> {
       UPSTASH_REDIS_REST_URL: v.optional(url("http:", "https:")),
       UPSTASH_REDIS_REST_TOKEN: v.optional(v.string()),
       MAX_UPLOAD_BYTES: v.optional(whole(1024, 4_000_000_000)),
+      IP_LIMIT_FACTOR: v.optional(whole(1, 100_000)),
     });
     const { HOST, PORT, ...bindings } = env;
     const given = Object.entries(bindings).filter(([, value]) => value !== undefined);

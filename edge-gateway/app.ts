@@ -9,6 +9,7 @@ import { browserAccess, safeHeaders } from "./headers.ts";
 import type { GatewayLiveConfig } from "./live-config.ts";
 import type { Log } from "./log.ts";
 import type { Origin } from "./origin.ts";
+import type { RateLimit } from "./rate-limit.ts";
 import type { Redis } from "./redis.ts";
 
 export interface AppDeps {
@@ -16,6 +17,7 @@ export interface AppDeps {
   /** Null where there is none: then what the locations of the edge would share stays in each. */
   redis: Redis | null;
   config: GatewayLiveConfig;
+  limits: RateLimit;
   log: Log;
   maxUploadBytes: number;
 }
@@ -24,7 +26,10 @@ export interface AppDeps {
 export function createApp(deps: AppDeps): Hono<GatewayEnv> {
   const app = new Hono<GatewayEnv>({ strict: false });
   app.onError(answerError(deps.log));
-  app.notFound(answerNotFound);
+  app.notFound(async (c) => {
+    await deps.limits.request(c);
+    return answerNotFound();
+  });
 
   app.use(accessLog(deps.log));
   app.use(safeHeaders);

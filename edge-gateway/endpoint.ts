@@ -10,6 +10,7 @@ import { emptyOf } from "./fields.ts";
 import { callFrom } from "./origin.ts";
 import type { ParamsSchema } from "./param-schemas.ts";
 import { checkParams, mediaType, readParams, tokenFrom } from "./params.ts";
+import type { LimitedCall } from "./rate-limit.ts";
 
 export interface GatewayEnv {
   Variables: {
@@ -18,6 +19,8 @@ export interface GatewayEnv {
     route?: string;
     /** The fields that this endpoint adds to the envelope, with empty values. */
     empty?: Fields;
+    /** Seconds after which a request that is refused may come again. */
+    retryAfter?: number;
   };
 }
 
@@ -55,6 +58,8 @@ export interface Endpoint<Params extends ParamsSchema = ParamsSchema, Answer ext
   answer: Answer;
   /** What each event of its stream holds, where it answers with server-sent events in place of the envelope. */
   events?: FieldsSchema;
+  /** Counted exactly, under this name. */
+  limit?: LimitedCall;
   /** Reasons why it may fail, besides those that follow from the rest of this declaration. */
   errors?: readonly Reason[];
   /** Answers a request; what it throws becomes the error envelope. Absent when only an upload will do. */
@@ -93,6 +98,7 @@ function addEndpoint(app: Hono<GatewayEnv>, declared: Endpoint, deps: AppDeps): 
   app.all(path, async (c) => {
     c.set("route", routePath(c));
     c.set("empty", empty);
+    await deps.limits.request(c);
     const asked = c.req.method === "HEAD" ? "GET" : c.req.method;
     if (asked !== method) {
       c.header("allow", allowed[method]);
@@ -105,12 +111,18 @@ function addEndpoint(app: Hono<GatewayEnv>, declared: Endpoint, deps: AppDeps): 
 
 async function answerOf(declared: Endpoint, c: GatewayContext, deps: AppDeps): Promise<Fields | Response> {
   const { access, params, mayBeEmpty } = declared;
-  if (declared.upload && (!declared.handle || isMultipart(c))) return declared.upload(c, deps);
+  if (declared.upload && (!declared.handle || isMultipart(c))) {
+    if (declared.limit) await deps.limits.call(c, declared.limit, "");
+    return declared.upload(c, deps);
+  }
   if (!declared.handle) throw new Error(`${declared.path} has no handler`);
   const sent = await readParams(c.req.raw, mayBeEmpty === undefined ? {} : { mayBeEmpty });
   const checked = checkParams(params, sent);
   const token = access === "public" ? undefined : tokenFrom(c.req.raw.headers, sent);
-  return declared.handle({ params: checked, token, call: callFrom(c, token), c }, deps);
+  const counted = declared.limit && (await deps.limits.call(c, declared.limit, sent.get("username") ?? ""));
+  const answer = await declared.handle({ params: checked, token, call: callFrom(c, token), c }, deps);
+  counted?.();
+  return answer;
 }
 
 function isMultipart(c: GatewayContext): boolean {

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { readBindings } from "./env.ts";
 
 test("takes bindings as wrangler gives them, numbers as numbers or text", () => {
-  const settings = { ORIGIN_URL: "https://origin.example/base", MAX_UPLOAD_BYTES: 100_000 };
+  const settings = { ORIGIN_URL: "https://origin.example/base", MAX_UPLOAD_BYTES: 100_000, IP_LIMIT_FACTOR: 1 };
   expect(readBindings({ ORIGIN_URL: "https://origin.example/base//", MAX_UPLOAD_BYTES: "100000" })).toEqual({
     settings,
   });
@@ -21,12 +21,16 @@ test.each<[unknown, string[]]>([
     { ORIGIN_URL: "http://o", MAX_UPLOAD_BYTES: bytes },
     ["MAX_UPLOAD_BYTES must be a whole number from 1024 to 4000000000"],
   ]),
+  ...["0", 0, "many", 100_001].map((times): [unknown, string[]] => [
+    { ORIGIN_URL: "http://o", MAX_UPLOAD_BYTES: 5000, IP_LIMIT_FACTOR: times },
+    ["IP_LIMIT_FACTOR must be a whole number from 1 to 100000"],
+  ]),
 ])("says what is wrong with %j", (env, problems) => {
   expect(readBindings(env)).toEqual({ problems });
 });
 
 test("takes the address of Redis and its token, or neither", () => {
-  const origin = { ORIGIN_URL: "http://o", MAX_UPLOAD_BYTES: 5000 };
+  const origin = { ORIGIN_URL: "http://o", MAX_UPLOAD_BYTES: 5000, IP_LIMIT_FACTOR: 7 };
   const redis = { UPSTASH_REDIS_REST_URL: "https://redis.example", UPSTASH_REDIS_REST_TOKEN: "t" };
   expect(readBindings({ ...origin, ...redis })).toEqual({ settings: { ...origin, ...redis } });
   const { UPSTASH_REDIS_REST_URL, UPSTASH_REDIS_REST_TOKEN } = redis;

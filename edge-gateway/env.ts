@@ -3,7 +3,15 @@ import * as v from "valibot";
 const httpUrl = "must be a URL that begins with http:// or https://";
 const restToken = "must be the token of the Redis at UPSTASH_REDIS_REST_URL";
 const isHttpUrl = (text: string) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
-const byteCount = "must be a whole number from 1024 to 4000000000";
+
+/** Numbers come as such, or as text. */
+function wholeNumber(min: number, max: number) {
+  const message = `must be a whole number from ${min} to ${max}`;
+  return v.pipe(
+    v.union([v.number(), v.pipe(v.string(), v.regex(/^\d+$/), v.transform(Number))], message),
+    v.check((value) => Number.isInteger(value) && value >= min && value <= max, message),
+  );
+}
 
 /** What the gateway is told by its bindings; wrangler.toml describes each. */
 const bindings = v.object({
@@ -14,10 +22,8 @@ const bindings = v.object({
   ),
   UPSTASH_REDIS_REST_URL: v.optional(v.pipe(v.string(httpUrl), v.check(isHttpUrl, httpUrl))),
   UPSTASH_REDIS_REST_TOKEN: v.optional(v.pipe(v.string(restToken), v.minLength(1, restToken))),
-  MAX_UPLOAD_BYTES: v.pipe(
-    v.union([v.number(), v.pipe(v.string(), v.regex(/^\d+$/), v.transform(Number))], byteCount),
-    v.check((bytes) => Number.isInteger(bytes) && bytes >= 1024 && bytes <= 4_000_000_000, byteCount),
-  ),
+  MAX_UPLOAD_BYTES: wholeNumber(1024, 4_000_000_000),
+  IP_LIMIT_FACTOR: v.optional(wholeNumber(1, 100_000), 1),
 });
 
 export type Settings = v.InferOutput<typeof bindings>;

@@ -36,7 +36,7 @@ const sentences: Partial<Record<Reason, string>> = {
 };
 
 /** Seconds after which a client may try again; an outage of ours is rarely shorter. */
-const retryAfter = "2";
+const retryAfter = 2;
 
 /** Answers whatever was thrown with the envelope of its reason, and logs what is our fault. */
 export function answerError(log: Log): (error: Error, c: GatewayContext) => Response {
@@ -49,7 +49,7 @@ export function answerError(log: Log): (error: Error, c: GatewayContext) => Resp
       else log.warn("request failed", { ...where, problem: error.message, cause: causeOf(error) });
     }
     if (status === 401) c.header("www-authenticate", "Bearer");
-    if (status === 429 || status === 503) c.header("retry-after", retryAfter);
+    if (status === 429 || status === 503) c.header("retry-after", String(c.get("retryAfter") ?? retryAfter));
     const message = messageOf(error, reason) ?? `Something went wrong on our side (request ${c.get("requestId")}).`;
     return c.json({ status_code: reason, status_msg: message, ...c.get("empty") }, status);
   };

@@ -2,21 +2,31 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { Hono } from "hono";
 
 import { createApp } from "./app.ts";
-import type { GatewayEnv } from "./endpoint.ts";
+import type { GatewayContext, GatewayEnv } from "./endpoint.ts";
 import { readBindings } from "./env.ts";
 import { createGatewayConfig } from "./live-config.ts";
 import { consoleLog } from "./log.ts";
+import { createPseudonyms } from "./pseudonyms.ts";
+import { createQuotas } from "./quotas.ts";
+import { createRateLimit } from "./rate-limit.ts";
 import { createOrigin } from "./origin.ts";
 import { connectRedis } from "./redis.ts";
+import { tierLimiters } from "./tier-limiters.ts";
 
 /** The gateway, or why its bindings do not make one, a sentence for each. */
 export type Gateway = { app: Hono<GatewayEnv> } | { problems: string[] };
+
+/** What each runtime knows in its own way. */
+export interface Runtime {
+  /** Where a request comes from; never something that its client may say. */
+  addressOf(c: GatewayContext): string | undefined;
+}
 
 /**
  * Makes the gateway from what its runtime binds. It holds plain data only: on Workers no request may wait for another's I/O, so
  * nothing here may be a promise that a request started.
  */
-export function createGateway(bindings: unknown): Gateway {
+export function createGateway(bindings: unknown, runtime: Runtime): Gateway {
   const result = readBindings(bindings);
   if ("problems" in result) return result;
   const {
@@ -24,11 +34,20 @@ export function createGateway(bindings: unknown): Gateway {
     UPSTASH_REDIS_REST_URL: url,
     UPSTASH_REDIS_REST_TOKEN: token,
     MAX_UPLOAD_BYTES,
+    IP_LIMIT_FACTOR: ipFactor,
   } = result.settings;
   const redis = url && token ? connectRedis({ url, token }) : null;
   const origin = createOrigin(ORIGIN_URL);
   const config = createGatewayConfig(redis, consoleLog);
-  return { app: createApp({ origin, redis, config, log: consoleLog, maxUploadBytes: MAX_UPLOAD_BYTES }) };
+  const limits = createRateLimit({
+    limiters: tierLimiters(bindings, ipFactor),
+    quotas: redis && createQuotas(redis, consoleLog),
+    pseudonym: createPseudonyms(token ?? ""),
+    addressOf: (c) => runtime.addressOf(c),
+    ipFactor,
+    settings: () => config.current().limits,
+  });
+  return { app: createApp({ origin, redis, config, limits, log: consoleLog, maxUploadBytes: MAX_UPLOAD_BYTES }) };
 }
 
 /** Says what to mend to the person who deploys. Names of bindings are no secret; their values are not quoted. */

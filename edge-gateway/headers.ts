@@ -13,6 +13,13 @@ export const browserAccess = cors({
   origin: "*",
   allowMethods: ["GET", "HEAD", "POST"],
   allowHeaders: ["authorization", "content-type"],
-  exposeHeaders: ["x-request-id", "retry-after"],
+  exposeHeaders: [
+    "x-request-id",
+    "retry-after",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "ratelimit-policy",
+  ],
   maxAge: 86_400,
 });

@@ -6,7 +6,7 @@ let gateway: Gateway | undefined;
 /** The gateway as a Cloudflare Worker. */
 export default {
   fetch(request, bindings, context) {
-    gateway ??= createGateway(bindings);
+    gateway ??= createGateway(bindings, { addressOf: (c) => c.req.header("cf-connecting-ip") });
     if ("app" in gateway) return gateway.app.fetch(request, bindings, context);
     const { problems } = gateway;
     // New bindings come with a new isolate on Cloudflare, but not everywhere.

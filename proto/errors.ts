@@ -13,6 +13,7 @@ const codes: Record<Reason, Code> = {
   [Reason.PATH_NOT_FOUND]: Code.Unimplemented,
   [Reason.METHOD_NOT_ALLOWED]: Code.Unimplemented,
   [Reason.RATE_LIMITED]: Code.ResourceExhausted,
+  [Reason.TURNED_OFF]: Code.FailedPrecondition,
   [Reason.INTERNAL]: Code.Internal,
   [Reason.UNAVAILABLE]: Code.Unavailable,
   [Reason.TIMEOUT]: Code.DeadlineExceeded,

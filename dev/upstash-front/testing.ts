@@ -22,10 +22,10 @@ export interface CallOptions {
 }
 
 /** A front of its own on a free port. */
-export function startTestFront(redisUrl: string): TestFront {
+export function startTestFront(redisUrl: string, port = 0): TestFront {
   const logged: string[] = [];
   const log = createLog({ program: "upstash-front", write: (line) => void logged.push(line) });
-  const front = createUpstashFront({ redisUrl, port: 0, token, log });
+  const front = createUpstashFront({ redisUrl, port, token, log });
   return {
     ...front,
     client: createClient(front.url),

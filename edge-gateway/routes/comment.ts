@@ -2,6 +2,7 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import * as v from "valibot";
 
 import { endpoint } from "../endpoint.ts";
+import { requireFeature } from "../features.ts";
 import { emptyOf, pageFields } from "../fields.ts";
 import { commentObject, commentSchema } from "../objects.ts";
 import { actionIs, actionMessage, pageParams, requiredIdParam, textParam } from "../param-schemas.ts";
@@ -35,14 +36,16 @@ export const commentEndpoints = [
       ],
       actionMessage(...actions),
     ),
+    limit: "comment",
     answer: v.object({ comment: commentSchema }),
-    errors: [Reason.VIDEO_NOT_FOUND, Reason.COMMENT_NOT_FOUND, Reason.COMMENT_NOT_YOURS],
-    async handle({ params, call }, { origin }) {
+    errors: [Reason.VIDEO_NOT_FOUND, Reason.COMMENT_NOT_FOUND, Reason.COMMENT_NOT_YOURS, Reason.TURNED_OFF],
+    async handle({ params, call }, { origin, config }) {
       const videoId = params.video_id;
       if (params.action_type === "delete") {
         await origin.comments.deleteComment({ videoId, commentId: params.comment_id }, call);
         return { comment: emptyOf(commentSchema) };
       }
+      requireFeature(config, "comments");
       const { comment } = await origin.comments.createComment({ videoId, content: params.comment_text }, call);
       return { comment: commentObject(comment) };
     },

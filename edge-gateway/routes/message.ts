@@ -3,6 +3,7 @@ import { streamContentType } from "@flick/proto/stream.ts";
 import * as v from "valibot";
 
 import { endpoint } from "../endpoint.ts";
+import { requireFeature } from "../features.ts";
 import { pageFields } from "../fields.ts";
 import { messageObject, messageSchema } from "../objects.ts";
 import { actionParam, idParam, pageParams, requiredIdParam, textParam } from "../param-schemas.ts";
@@ -23,9 +24,11 @@ export const messageEndpoints = [
       action_type: actionParam("send"),
       content: textParam("The text.", "see you at eight", { maxLength: 1000 }),
     }),
+    limit: "message",
     answer: v.object({}),
-    errors: [Reason.USER_NOT_FOUND, Reason.SELF_MESSAGE],
-    async handle({ params: { to_user_id: toUserId, content }, call }, { origin }) {
+    errors: [Reason.USER_NOT_FOUND, Reason.SELF_MESSAGE, Reason.TURNED_OFF],
+    async handle({ params: { to_user_id: toUserId, content }, call }, { origin, config }) {
+      requireFeature(config, "messages");
       await origin.messages.sendMessage({ toUserId, content }, call);
       return {};
     },

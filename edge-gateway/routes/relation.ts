@@ -22,6 +22,7 @@ export const relationEndpoints = [
       to_user_id: requiredIdParam("Whom."),
       action_type: actionParam("follow", "unfollow"),
     }),
+    limit: "follow",
     answer: v.object({}),
     errors: [Reason.USER_NOT_FOUND, Reason.SELF_FOLLOW],
     async handle({ params, call }, { origin }) {

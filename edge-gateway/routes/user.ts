@@ -2,6 +2,7 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import * as v from "valibot";
 
 import { endpoint } from "../endpoint.ts";
+import { requireFeature } from "../features.ts";
 import { textField, wholeField } from "../fields.ts";
 import { userObject, userSchema } from "../objects.ts";
 import { fileParam, idParam, textParam } from "../param-schemas.ts";
@@ -30,9 +31,11 @@ export const userEndpoints = [
     summary: "Create an account",
     access: "public",
     params: credentials,
+    limit: "register",
     answer: account,
-    errors: [Reason.USERNAME_TAKEN],
-    async handle({ params, call }, { origin }) {
+    errors: [Reason.USERNAME_TAKEN, Reason.TURNED_OFF],
+    async handle({ params, call }, { origin, config }) {
+      requireFeature(config, "registration");
       const { userId, token } = await origin.users.register(params, { ...call, timeoutMs: hashingTimeoutMs });
       return { user_id: Number(userId), token };
     },
@@ -45,6 +48,7 @@ export const userEndpoints = [
     summary: "Sign in",
     access: "public",
     params: credentials,
+    limit: "login",
     answer: account,
     errors: [Reason.WRONG_CREDENTIALS],
     async handle({ params, call }, { origin }) {
@@ -89,6 +93,7 @@ export const userEndpoints = [
       avatar: v.optional(fileParam("A picture: JPEG, PNG, WebP or GIF.")),
       background: v.optional(fileParam("The picture behind the profile: JPEG, PNG, WebP or GIF.")),
     }),
+    limit: "profile",
     answer: v.object({ user: userSchema }),
     errors: [Reason.USER_NOT_FOUND, Reason.NOT_AN_IMAGE],
     async handle({ params: { signature }, call }, { origin }) {

@@ -2,6 +2,7 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import * as v from "valibot";
 
 import { endpoint } from "../endpoint.ts";
+import { requireFeature } from "../features.ts";
 import { pageFields, wholeField } from "../fields.ts";
 import { videoObject, videoSchema } from "../objects.ts";
 import { countParam, fileParam, idParam, pageParams, requiredIdParam, textParam, timeParam } from "../param-schemas.ts";
@@ -63,9 +64,11 @@ export const videoEndpoints = [
     access: "required",
     params: v.object({ title: textParam("What to call it.", "My day", { maxLength: 100 }) }),
     files: v.object({ data: fileParam("The video: MP4, MOV, MKV or WebM.") }),
+    limit: "publish",
     answer: v.object({ video_id: wholeField("The new video's id.", 7_312_345_678_901_234) }),
-    errors: [Reason.MISSING_FILE, Reason.NOT_A_VIDEO],
-    async upload(c, { origin, maxUploadBytes }) {
+    errors: [Reason.MISSING_FILE, Reason.NOT_A_VIDEO, Reason.TURNED_OFF],
+    async upload(c, { origin, config, maxUploadBytes }) {
+      requireFeature(config, "publishing");
       const { videoId } = await origin.publish(uploadFrom(c, videoUpload, maxUploadBytes));
       return { video_id: Number(videoId) };
     },

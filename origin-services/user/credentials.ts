@@ -1,3 +1,4 @@
+import { nameKeyOf } from "@flick/platform/name-key.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
@@ -19,7 +20,7 @@ export function readCredentials(input: { username: string; password: string }): 
   password: string;
 } {
   const name = input.username.normalize("NFC").trim();
-  const nameKey = name.normalize("NFKC").toLowerCase().trim();
+  const nameKey = nameKeyOf(input.username);
   if (!name || !nameKey) throw bad("username: is missing");
   if (Array.from(name).length > maxLength || nameKey.length > maxKeyLength)
     throw bad(`username: at most ${maxLength} characters`);
