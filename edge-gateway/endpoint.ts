@@ -9,7 +9,7 @@ import type { AppDeps } from "./app.ts";
 import { emptyOf } from "./fields.ts";
 import { callFrom } from "./origin.ts";
 import type { ParamsSchema } from "./param-schemas.ts";
-import { checkParams, mediaType, readParams, tokenFrom } from "./params.ts";
+import { checkParams, mediaType, readParams, tokenFrom, type Params } from "./params.ts";
 import type { LimitedCall } from "./rate-limit.ts";
 
 export interface GatewayEnv {
@@ -19,6 +19,8 @@ export interface GatewayEnv {
     route?: string;
     /** The fields that this endpoint adds to the envelope, with empty values. */
     empty?: Fields;
+    /** Id of the viewer, whose token was good; null or absent when there is none, or an upload's token is in its body. */
+    viewer?: number | null;
     /** Seconds after which a request that is refused may come again. */
     retryAfter?: number;
   };
@@ -93,36 +95,53 @@ export function addEndpoints(app: Hono<GatewayEnv>, endpoints: readonly Endpoint
 }
 
 function addEndpoint(app: Hono<GatewayEnv>, declared: Endpoint, deps: AppDeps): void {
-  const { method, path, answer } = declared;
+  const { path, answer } = declared;
   const empty = emptyOf(answer);
   app.all(path, async (c) => {
     c.set("route", routePath(c));
     c.set("empty", empty);
-    await deps.limits.request(c);
-    const asked = c.req.method === "HEAD" ? "GET" : c.req.method;
-    if (asked !== method) {
-      c.header("allow", allowed[method]);
-      throw flickError(Reason.METHOD_NOT_ALLOWED, `This path takes ${method} requests.`);
-    }
     const answered = await answerOf(declared, c, deps);
     return answered instanceof Response ? answered : c.json({ status_code: 0, status_msg: "success", ...answered });
   });
 }
 
 async function answerOf(declared: Endpoint, c: GatewayContext, deps: AppDeps): Promise<Fields | Response> {
-  const { access, params, mayBeEmpty } = declared;
-  if (declared.upload && (!declared.handle || isMultipart(c))) {
-    if (declared.limit) await deps.limits.call(c, declared.limit, "");
-    return declared.upload(c, deps);
+  const { limits } = deps;
+  let request: ReadRequest;
+  try {
+    request = await readRequest(declared, c);
+  } finally {
+    // Also of what is not as it should be; only now it is known whose it is.
+    await limits.request(c);
   }
-  if (!declared.handle) throw new Error(`${declared.path} has no handler`);
-  const sent = await readParams(c.req.raw, mayBeEmpty === undefined ? {} : { mayBeEmpty });
-  const checked = checkParams(params, sent);
-  const token = access === "public" ? undefined : tokenFrom(c.req.raw.headers, sent);
-  const counted = declared.limit && (await deps.limits.call(c, declared.limit, sent.get("username") ?? ""));
-  const answer = await declared.handle({ params: checked, token, call: callFrom(c, token), c }, deps);
-  counted?.();
+  const { upload, handle, limit } = declared;
+  if (request === "upload") {
+    if (limit) await limits.call(c, limit, "");
+    if (!upload) throw new Error(`${declared.path} takes no upload`);
+    return upload(c, deps);
+  }
+  if (!handle) throw new Error(`${declared.path} has no handler`);
+  const { sent, token } = request;
+  const params = checkParams(declared.params, sent);
+  const succeeded = limit && (await limits.call(c, limit, sent.get("username") ?? ""));
+  const answer = await handle({ params, token, call: callFrom(c, token), c }, deps);
+  succeeded?.();
   return answer;
+}
+
+type ReadRequest = "upload" | { sent: Params; token: string | undefined };
+
+/** What came, and whose it is. */
+async function readRequest(declared: Endpoint, c: GatewayContext): Promise<ReadRequest> {
+  const { method, access, mayBeEmpty } = declared;
+  const asked = c.req.method === "HEAD" ? "GET" : c.req.method;
+  if (asked !== method) {
+    c.header("allow", allowed[method]);
+    throw flickError(Reason.METHOD_NOT_ALLOWED, `This path takes ${method} requests.`);
+  }
+  if (declared.upload && (!declared.handle || isMultipart(c))) return "upload";
+  const sent = await readParams(c.req.raw, mayBeEmpty === undefined ? {} : { mayBeEmpty });
+  return { sent, token: access === "public" ? undefined : tokenFrom(c.req.raw.headers, sent) };
 }
 
 function isMultipart(c: GatewayContext): boolean {

@@ -7,7 +7,18 @@ import { testServers } from "@flick/dev/testing.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { RedisClient } from "bun";
+import { Hono } from "hono";
+import * as v from "valibot";
 
+import type { GatewayEnv } from "./endpoint.ts";
+import { answerError } from "./errors.ts";
+import { limitSettings } from "./limit-policies.ts";
+import { consoleLog } from "./log.ts";
+import { createPseudonyms } from "./pseudonyms.ts";
+import { createQuotas } from "./quotas.ts";
+import { createRateLimit } from "./rate-limit.ts";
+import { connectRedis } from "./redis.ts";
+import { tierLimiters } from "./tier-limiters.ts";
 import { startFixtureOrigin, until, type FixtureOrigin } from "./testing.ts";
 
 setDefaultTimeout(60_000);
@@ -115,6 +126,9 @@ async function earlyInWindow(seconds: number): Promise<void> {
   if (left < Math.min(ms / 2, 15_000)) await Bun.sleep(left + 5);
 }
 
+/** No limit here depends on whose it is. */
+const token = "a.b.c";
+
 const off = { requests: { perUser: "off", perIp: "off" } } as const;
 const wide = { count: 100_000, seconds: 60 };
 
@@ -145,7 +159,7 @@ describe("the exact limits", () => {
     await configure({ limits: { comment: { perUser: { count: 2, seconds: 100 } } } });
     const gateway = await start(startFront());
     await earlyInWindow(100);
-    const comment = () => call(gateway, "/comment/action?video_id=1&action_type=1&comment_text=hm", { token: "a.b.c" });
+    const comment = () => call(gateway, "/comment/action?video_id=1&action_type=1&comment_text=hm", { token });
     const [first, , third] = [await comment(), await comment(), await comment()];
     expect(first?.status).toBe(200);
     expect(first?.headers).toMatchObject({
@@ -171,17 +185,16 @@ describe("the exact limits", () => {
     });
   });
 
-  test("count each user alone, and again when the window has moved on", async () => {
+  test("let a caller in again when the window has moved on", async () => {
     await configure({ limits: { message: { perUser: { count: 1, seconds: 2 } } } });
     const gateway = await start(startFront());
-    const send = (token: string) => call(gateway, "/message/action?to_user_id=2&action_type=1&content=hm", { token });
+    const send = () => call(gateway, "/message/action?to_user_id=2&action_type=1&content=hm", { token });
     await earlyInWindow(2);
-    expect((await send("a.b.c")).status).toBe(200);
-    const refused = await send("a.b.c");
+    expect((await send()).status).toBe(200);
+    const refused = await send();
     expect(refused.status).toBe(429);
-    expect((await send("d.e.f")).status).toBe(200);
     await Bun.sleep(Number(refused.headers["retry-after"]) * 1000 + 100);
-    expect((await send("a.b.c")).status).toBe(200);
+    expect((await send()).status).toBe(200);
   });
 
   test.each([
@@ -193,8 +206,8 @@ describe("the exact limits", () => {
     await configure({ limits: { [name]: name === "register" ? { perAccount: quota } : { perUser: quota } } });
     const gateway = await start(startFront());
     await earlyInWindow(1000);
-    await call(gateway, path, { token: "a.b.c" });
-    expect((await call(gateway, path, { token: "a.b.c" })).status).toBe(429);
+    await call(gateway, path, { token });
+    expect((await call(gateway, path, { token })).status).toBe(429);
   });
 
   test("put neither names nor addresses nor tokens into Redis", async () => {
@@ -281,7 +294,6 @@ describe("the location's own limits", () => {
     });
     expect((await call(gateway, "/nowhere", { method: "GET", from: "127.0.0.5" })).status).toBe(429);
     expect((await call(gateway, "/feed", { method: "GET", from: "127.0.0.2" })).status).toBe(200);
-    expect((await call(gateway, "/feed", { method: "GET", from: "127.0.0.5", token: "a.b.c" })).status).toBe(200);
   });
 
   test("take another tier while the gateway runs, within 10 s", async () => {
@@ -306,12 +318,71 @@ describe("the location's own limits", () => {
   });
 });
 
+describe("viewers", () => {
+  /** The limits alone, in an app that believes what a test says of its viewer. */
+  function limitsFor(front: TestFront, settings: object) {
+    const app = new Hono<GatewayEnv>();
+    const limits = createRateLimit({
+      limiters: tierLimiters({}, 1),
+      quotas: createQuotas(connectRedis({ url: front.url, token: restToken }), consoleLog),
+      pseudonym: createPseudonyms("secret"),
+      addressOf: () => "203.0.113.7",
+      ipFactor: 1,
+      settings: () => v.parse(limitSettings, settings),
+    });
+    app.onError(answerError(consoleLog));
+    app.use(async (c, next) => {
+      const viewer = c.req.query("viewer");
+      if (viewer !== undefined) c.set("viewer", Number(viewer));
+      await next();
+    });
+    app.get("/request", async (c) => {
+      await limits.request(c);
+      return c.text("");
+    });
+    app.get("/comment", async (c) => {
+      await limits.call(c, "comment", "");
+      return c.text("");
+    });
+    return async (path: string) => (await app.request(path)).status;
+  }
+
+  test("are counted one by one, wherever they come from, and apart from those who are not signed in", async () => {
+    const ask = limitsFor(startFront(), { requests: { perUser: "strict", perIp: "strict" } });
+    await earlyInWindow(60);
+    for (let i = 0; i < 10; i++) expect(await ask("/request?viewer=1")).toBe(200);
+    expect(await ask("/request?viewer=1")).toBe(429);
+    expect(await ask("/request?viewer=2")).toBe(200);
+    expect(await ask("/request")).toBe(200);
+  });
+
+  test("have quotas of their own", async () => {
+    const ask = limitsFor(startFront(), { comment: { perUser: { count: 2, seconds: 1000 } } });
+    await earlyInWindow(1000);
+    const statuses = [];
+    for (const viewer of [1, 1, 1, 2, 2, 2]) statuses.push(await ask(`/comment?viewer=${viewer}`));
+    expect(statuses).toEqual([200, 200, 429, 200, 200, 429]);
+  });
+
+  test("get more at once when their quota is raised, also those who had used it up", async () => {
+    const settings = { comment: { perUser: { count: 1, seconds: 1000 } } };
+    const ask = limitsFor(startFront(), settings);
+    await earlyInWindow(1000);
+    expect([await ask("/comment?viewer=1"), await ask("/comment?viewer=1")]).toEqual([200, 429]);
+    settings.comment.perUser.count = 3;
+    const raised = [await ask("/comment?viewer=1"), await ask("/comment?viewer=1"), await ask("/comment?viewer=1")];
+    expect(raised).toEqual([200, 200, 429]);
+    settings.comment.perUser.count = 0;
+    expect(await ask("/comment?viewer=1")).toBe(200);
+  });
+});
+
 describe("without Redis", () => {
   test("reads and writes go on under the location's limits, logins in a strict tier, and exactness comes back", async () => {
     const front = startFront();
     await configure({ limits: { comment: { perUser: { count: 1, seconds: 1000 } } } });
     const gateway = await start(front);
-    const comment = () => call(gateway, "/comment/action?video_id=1&action_type=1&comment_text=hm", { token: "a.b.c" });
+    const comment = () => call(gateway, "/comment/action?video_id=1&action_type=1&comment_text=hm", { token });
     await earlyInWindow(1000);
     await front.stop();
     expect((await call(gateway, "/feed", { method: "GET" })).status).toBe(200);
@@ -345,7 +416,6 @@ describe("what is turned off", () => {
     await configure({ features: { registration: false, publishing: false, comments: false, messages: false } });
     origin.answer({ deleteComment: () => ({}), login: () => ({ userId: 7n, token: "t" }) });
     const gateway = await start(startFront());
-    const token = "a.b.c";
     const closed: [string, object][] = [
       ["/user/register?username=zoe&password=secret1", { token: "", user_id: 0 }],
       ["/comment/action?video_id=1&action_type=1&comment_text=hm", { comment: { id: 0 } }],

@@ -9,7 +9,6 @@ import { tiers, type LimitSettings, type Quota, type Tier } from "./limit-polici
 import type { Pseudonym } from "./pseudonyms.ts";
 import { quotaKeyPrefix, type Quotas, type Taken } from "./quotas.ts";
 import type { Counted, TierLimiters } from "./tier-limiters.ts";
-import { viewerOf } from "./viewer.ts";
 
 /** Calls that are counted exactly, besides being a request like any other. */
 export type LimitedCall = "login" | "register" | "publish" | "profile" | "comment" | "message" | "follow";
@@ -59,8 +58,8 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
   const addressKey = (c: GatewayContext) => pseudonym(`address ${addressGroup(addressOf(c))}`);
 
   async function viewerKey(c: GatewayContext): Promise<string | null> {
-    const viewer = viewerOf(c);
-    return viewer === undefined ? null : pseudonym(`viewer ${viewer}`);
+    const viewer = c.get("viewer");
+    return viewer === undefined || viewer === null ? null : pseudonym(`viewer ${viewer}`);
   }
 
   /** Undefined when there is no such limit, null when Redis does not answer. */
