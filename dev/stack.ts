@@ -30,6 +30,8 @@ export interface StackOptions {
   output: Output;
   /** Called when a program has died too often: the stack no longer works. */
   onGiveUp: (reason: Refusal) => void;
+  /** Called when Redis is there and none of our programs runs yet; a live configuration that is stored now applies from the start. */
+  prepareRedis?: (redisUrl: string) => Promise<void>;
 }
 
 /** Everything that Flick consists of, on this machine. */
@@ -152,6 +154,7 @@ async function begin(options: StackOptions, dataDir: DataDir): Promise<Stack> {
     if (!external.upstash) {
       await start(upstashFrontSpec({ port: ports.upstash, token: upstash.token, redisUrl: settings.redisUrl }));
     }
+    await options.prepareRedis?.(settings.redisUrl);
   }
 
   async function startOssStore(): Promise<void> {
@@ -159,11 +162,14 @@ async function begin(options: StackOptions, dataDir: DataDir): Promise<Stack> {
   }
 
   async function startAll(): Promise<void> {
-    const servers = Promise.all([startDatabase(), startRedis(), startOssStore()]);
+    const redisServer = startRedis();
+    const servers = Promise.all([startDatabase(), redisServer, startOssStore()]);
     const users = servers.then(() =>
       Promise.all([originSpec, cdcSpec, workerSpec].map((spec) => start(spec(settings)))),
     );
-    await Promise.all([start(gatewaySpec(settings)), users]);
+    // It reads its live configuration there.
+    const gateway = redisServer.then(() => start(gatewaySpec(settings)));
+    await Promise.all([gateway, users]);
   }
 
   return {

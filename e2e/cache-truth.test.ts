@@ -5,7 +5,7 @@ import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-stre
 import { createLog } from "@flick/platform/log.ts";
 
 import { auditCache } from "./cache-audit.ts";
-import { ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
+import { atFullSpeed, ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
 
 type Person = Awaited<ReturnType<RunningStack["signUp"]>>;
 
@@ -18,7 +18,7 @@ let flick: RunningStack;
 let people: Person[];
 let videos: number[];
 beforeAll(async () => {
-  flick = await runStack();
+  flick = await runStack({ gateway: atFullSpeed });
   people = await Promise.all(Array.from({ length: 6 }, () => flick.signUp()));
   const clip = join(flick.dir, "clip.mp4");
   await ffmpeg("-f", "lavfi", "-i", "testsrc2=size=160x284:rate=10", "-t", "1", "-pix_fmt", "yuv420p", clip);

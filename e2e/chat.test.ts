@@ -3,13 +3,13 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import type { ApiMessage } from "@flick/dev/api-client.ts";
 import { openEventStream, type EventStream } from "@flick/dev/event-stream.ts";
 
-import { runStack, type RunningStack } from "./running-stack.ts";
+import { atFullSpeed, runStack, type RunningStack } from "./running-stack.ts";
 
 type Person = Awaited<ReturnType<RunningStack["signUp"]>>;
 
 let flick: RunningStack;
 beforeAll(async () => {
-  flick = await runStack();
+  flick = await runStack({ gateway: atFullSpeed });
 }, 60_000);
 afterAll(() => flick.stop(), 30_000);
 

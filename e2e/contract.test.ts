@@ -4,12 +4,12 @@ import { join } from "node:path";
 import { RedisClient } from "bun";
 import { SignJWT, importJWK, UnsecuredJWT, type CryptoKey, type JWK } from "jose";
 
-import { runStack, type RunningStack } from "./running-stack.ts";
+import { atFullSpeed, runStack, type RunningStack } from "./running-stack.ts";
 
 let flick: RunningStack;
 let viewer: { user_id: number; token: string; name: string };
 beforeAll(async () => {
-  flick = await runStack();
+  flick = await runStack({ gateway: atFullSpeed });
   viewer = await flick.signUp();
 }, 60_000);
 afterAll(() => flick.stop(), 30_000);

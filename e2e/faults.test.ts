@@ -3,13 +3,13 @@ import { join } from "node:path";
 
 import { ApiError } from "@flick/dev/api-client.ts";
 
-import { ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
+import { atFullSpeed, ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
 
 let flick: RunningStack;
 let author: { user_id: number; token: string };
 let clip: string;
 beforeAll(async () => {
-  flick = await runStack();
+  flick = await runStack({ gateway: atFullSpeed });
   author = await flick.signUp();
   clip = join(flick.dir, "clip.mp4");
   const sources = ["-f", "lavfi", "-i", "testsrc2=size=720x1280:rate=25", "-f", "lavfi", "-i", "sine=frequency=440"];

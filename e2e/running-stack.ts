@@ -6,8 +6,11 @@ import { createApiClient, type ApiClient, type ApiVideo } from "@flick/dev/api-c
 import { createOutput } from "@flick/dev/output.ts";
 import { freePorts } from "@flick/dev/ports.ts";
 import { startStack, type Stack } from "@flick/dev/stack.ts";
+import { createConfigStore } from "@flick/platform/live-config/config-store.ts";
+import { createLog } from "@flick/platform/log.ts";
 import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
 import type { ObjectStore } from "@flick/platform/object-store/object-store.ts";
+import { createRedisConnection } from "@flick/platform/redis-connection.ts";
 
 export interface RunningStack {
   stack: Stack;
@@ -29,8 +32,27 @@ export interface RunningStack {
 
 const settledWithinMs = 90_000;
 
-/** The whole of Flick, as `bun dev` runs it, on free ports and a data folder of its own. */
-export async function runStack(): Promise<RunningStack> {
+const noQuota = { perUser: { count: 0 } };
+
+/** The gateway's settings for tests in which few users do more in a short time than people do. */
+export const atFullSpeed = {
+  limits: {
+    requests: { perUser: "off" },
+    register: { perAccount: { count: 0 } },
+    publish: noQuota,
+    profile: noQuota,
+    comment: noQuota,
+    message: noQuota,
+    follow: noQuota,
+  },
+};
+
+/**
+ * The whole of Flick, as `bun dev` runs it, on free ports and a data folder of its own.
+ *
+ * @param options.gateway its live configuration, which it has from the start.
+ */
+export async function runStack(options: { gateway?: object } = {}): Promise<RunningStack> {
   const dir = await mkdtemp(join(tmpdir(), "flick-e2e-"));
   const [gateway = 0, origin = 0, oss = 0, upstash = 0, worker = 0, mysql = 0, redis = 0] = await freePorts(7);
   let printed = "";
@@ -41,6 +63,7 @@ export async function runStack(): Promise<RunningStack> {
     logLevel: "info",
     output: createOutput({ write: (text) => void (printed += text), colour: false }),
     onGiveUp: (reason) => void (printed += `gave up: ${reason.message}\n`),
+    prepareRedis: (url) => configure(url, options.gateway),
   });
   const secrets = (await Bun.file(stack.secretsFile).json()) as { ossAccessKeyId: string; ossAccessKeySecret: string };
   const api = createApiClient(stack.urls.gateway);
@@ -82,6 +105,14 @@ export async function runStack(): Promise<RunningStack> {
       await rm(dir, { recursive: true });
     },
   };
+}
+
+async function configure(redisUrl: string, settings: object | undefined): Promise<void> {
+  if (!settings) return;
+  const log = createLog({ program: "tests", level: "error" });
+  const connection = createRedisConnection({ url: redisUrl, log, timeoutMs: 5_000 });
+  await createConfigStore(connection).write("gateway", { from: 0, settings, note: "for tests" });
+  connection.close();
 }
 
 /** Runs FFmpeg; for clips and for measuring what came out. */

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
-import { runStack, type RunningStack } from "./running-stack.ts";
+import { atFullSpeed, runStack, type RunningStack } from "./running-stack.ts";
 
 type Person = Awaited<ReturnType<RunningStack["signUp"]>>;
 
@@ -8,7 +8,7 @@ let flick: RunningStack;
 let ann: Person;
 let ben: Person;
 beforeAll(async () => {
-  flick = await runStack();
+  flick = await runStack({ gateway: atFullSpeed });
   ann = await flick.signUp();
   ben = await flick.signUp();
 }, 60_000);

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { ApiError, type ApiCursor, type ApiVideo } from "@flick/dev/api-client.ts";
 
-import { ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
+import { atFullSpeed, ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
 
 type Person = Awaited<ReturnType<RunningStack["signUp"]>>;
 
@@ -24,7 +24,7 @@ let failedVideo: number;
 let deletedVideo: number;
 
 beforeAll(async () => {
-  flick = await runStack();
+  flick = await runStack({ gateway: atFullSpeed });
   author = await flick.signUp();
   const path = join(flick.dir, "clip.mp4");
   await ffmpeg("-f", "lavfi", "-i", "testsrc2=size=180x320:rate=10", "-t", "1", "-pix_fmt", "yuv420p", path);

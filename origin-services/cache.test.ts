@@ -8,6 +8,7 @@ import { createLog } from "@flick/platform/log.ts";
 import { RedisClient } from "bun";
 
 import { createCache, type Cache } from "./cache.ts";
+import { defaultCacheSettings, type CacheSettings } from "./config.ts";
 import { flagKind, hashKind, listKind } from "./cache-kinds.ts";
 
 interface Profile {
@@ -47,8 +48,9 @@ afterEach(() => {
 });
 
 /** The machine may be busy: an answer has more time than in real life. */
-async function newCache(timeoutMs = 2_000): Promise<Cache> {
-  const made = createCache({ url: server.url, log: createLog({ program: "test", write: () => {} }), timeoutMs });
+async function newCache(timeoutMs = 2_000, settings?: () => CacheSettings): Promise<Cache> {
+  const log = createLog({ program: "test", write: () => {} });
+  const made = createCache({ url: server.url, log, timeoutMs, ...(settings ? { settings } : {}) });
   caches.push(made);
   await until(
     async () => (await made.values(flags, [0], async () => new Map([[0, true]]))) && made.stats().roundTrips > 0,
@@ -99,6 +101,33 @@ describe("values", () => {
     expect(ttl).toBeLessThanOrEqual(36_000);
     await cache.delete(["profile::7"]);
     expect((await cache.values(profiles, [7], load)).get(7)).toEqual(ann);
+  });
+
+  test("live as long as the settings say, from the moment that these change", async () => {
+    let settings: CacheSettings = { ...defaultCacheSettings, jitterPercent: 0 };
+    const set = await newCache(2_000, () => settings);
+    const ttlOf = async (id: number) => {
+      await set.values(flags, [id], async () => new Map([[id, true]]));
+      return redis.pttl(`flag::${id}`);
+    };
+    expect(await ttlOf(1)).toBeWithin(290_000, 300_001);
+    settings = { ...settings, ttlPercent: 10, unknownSeconds: 3 };
+    expect(await ttlOf(2)).toBeWithin(20_000, 30_001);
+    await set.values(profiles, [3], async () => new Map());
+    expect(await redis.pttl("profile::3")).toBeWithin(1, 3_001);
+  });
+
+  test("are read from the database while reads are turned off, and from the cache afterwards", async () => {
+    let settings = defaultCacheSettings;
+    const set = await newCache(2_000, () => settings);
+    const { reads, load } = table({ 1: ann });
+    await set.values(profiles, [1], load);
+    settings = { ...settings, reads: false };
+    expect(await set.values(profiles, [1], load)).toEqual(new Map([[1, ann]]));
+    expect(reads).toHaveLength(2);
+    settings = defaultCacheSettings;
+    await set.values(profiles, [1], load);
+    expect(reads).toHaveLength(2);
   });
 
   test("end at different times, around what their kind says", async () => {
