@@ -100,6 +100,8 @@ test("runs the Worker with the settings of wrangler.toml, and variables in their
   while (lines.length < 2 && performance.now() < deadline) await Bun.sleep(10);
   const lastLine: unknown = JSON.parse(lines.at(-1) ?? "");
   expect(lastLine).toMatchObject({ message: "request", route: "/douyin/publish/action", status: 413 });
+  // It would say so of limiters that it has no bindings for.
+  expect(lines.join()).not.toContain("LIMIT_");
 });
 
 test("refuses to start with bad bindings and says which", async () => {

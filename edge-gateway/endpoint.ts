@@ -9,7 +9,7 @@ import type { AppDeps } from "./app.ts";
 import { emptyOf } from "./fields.ts";
 import { callFrom } from "./origin.ts";
 import type { ParamsSchema } from "./param-schemas.ts";
-import { checkParams, mediaType, readParams, tokenFrom, type Params } from "./params.ts";
+import { checkParams, mediaType, readParams, tokenFrom, type Params as SentParams } from "./params.ts";
 import type { LimitedCall } from "./rate-limit.ts";
 
 export interface GatewayEnv {
@@ -129,7 +129,7 @@ async function answerOf(declared: Endpoint, c: GatewayContext, deps: AppDeps): P
   return answer;
 }
 
-type ReadRequest = "upload" | { sent: Params; token: string | undefined };
+type ReadRequest = "upload" | { sent: SentParams; token: string | undefined };
 
 /** What came, and whose it is. */
 async function readRequest(declared: Endpoint, c: GatewayContext): Promise<ReadRequest> {

@@ -40,7 +40,10 @@ export function createGateway(bindings: unknown, runtime: Runtime): Gateway {
   const origin = createOrigin(ORIGIN_URL);
   const config = createGatewayConfig(redis, consoleLog);
   const limits = createRateLimit({
-    limiters: tierLimiters(bindings, ipFactor),
+    limiters: tierLimiters(bindings, {
+      ipFactor,
+      onMissing: (names) => consoleLog.info("these limiters count in this process alone", { bindings: names }),
+    }),
     quotas: redis && createQuotas(redis, consoleLog),
     pseudonym: createPseudonyms(token ?? ""),
     addressOf: (c) => runtime.addressOf(c),

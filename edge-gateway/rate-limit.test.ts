@@ -146,10 +146,10 @@ describe("the exact limits", () => {
   test("are shared by gateways, each with a front of its own", async () => {
     const perIp = { count: 20, seconds: 120 };
     await configure({ limits: { ...off, login: { perIp, perAccountAndIp: wide, perAccount: wide } } });
-    const gateways = [await start(startFront()), await start(startFront())];
+    const [one, other] = [await start(startFront()), await start(startFront())];
     await earlyInWindow(120);
     const answers = await Promise.all(
-      Array.from({ length: 60 }, (_, index) => login(gateways[index % 2] as Gateway, `somebody${index}`)),
+      Array.from({ length: 60 }, (_, index) => login(index % 2 === 0 ? one : other, `somebody${index}`)),
     );
     expect(passed(answers)).toBe(20);
     expect(logins).toBe(20);
@@ -323,7 +323,7 @@ describe("viewers", () => {
   function limitsFor(front: TestFront, settings: object) {
     const app = new Hono<GatewayEnv>();
     const limits = createRateLimit({
-      limiters: tierLimiters({}, 1),
+      limiters: tierLimiters({}, { ipFactor: 1 }),
       quotas: createQuotas(connectRedis({ url: front.url, token: restToken }), consoleLog),
       pseudonym: createPseudonyms("secret"),
       addressOf: () => "203.0.113.7",
@@ -403,11 +403,13 @@ describe("without Redis", () => {
     expect((await comment()).status).toBe(429);
   });
 
-  test("a gateway that has none counts for itself", async () => {
-    const gateway = await start(null);
+  test("a gateway that has none counts for itself, and by address as often as the factor says", async () => {
+    const gateway = await start(null, { IP_LIMIT_FACTOR: "2" });
     await earlyInWindow(60);
-    const answers = await Promise.all(Array.from({ length: 15 }, (_, index) => login(gateway, `somebody${index}`)));
-    expect(passed(answers)).toBe(10);
+    const answers = await Promise.all(Array.from({ length: 25 }, (_, index) => login(gateway, `somebody${index}`)));
+    expect(passed(answers)).toBe(20);
+    const refused = answers.find(({ status }) => status === 429);
+    expect(refused?.headers["ratelimit-policy"]).toBe("20;w=60");
   });
 });
 

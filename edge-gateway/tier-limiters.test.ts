@@ -35,7 +35,13 @@ test("no two bindings count together", () => {
 
 test("what the runtime binds is used, and the rest is counted in memory, by address as often as the factor says", async () => {
   const bound = { limit: async () => ({ success: false }) };
-  const limiters = tierLimiters({ LIMIT_USER_LOW: bound }, 3);
+  const missing: string[] = [];
+  const limiters = tierLimiters(
+    { LIMIT_USER_LOW: bound },
+    { ipFactor: 3, onMissing: (names) => missing.push(...names) },
+  );
+  expect(missing).toHaveLength(7);
+  expect(missing).not.toContain("LIMIT_USER_LOW");
   expect(limiters.user.low).toBe(bound);
   const strict = async (counted: "user" | "ip") => {
     let passed = 0;
