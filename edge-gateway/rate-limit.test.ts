@@ -292,6 +292,8 @@ describe("the location's own limits", () => {
       "ratelimit-reset": "10",
       "ratelimit-policy": "100;w=10",
     });
+    // What is not as it should be counts, too.
+    expect((await call(gateway, "/feed", { method: "POST", from: "127.0.0.5" })).status).toBe(429);
     expect((await call(gateway, "/nowhere", { method: "GET", from: "127.0.0.5" })).status).toBe(429);
     expect((await call(gateway, "/feed", { method: "GET", from: "127.0.0.2" })).status).toBe(200);
   });
