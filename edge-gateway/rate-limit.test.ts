@@ -119,6 +119,25 @@ const login = (gateway: Gateway, name: string, from?: string, password = "wrong 
 
 const passed = (answers: Answer[]) => answers.filter(({ status }) => status !== 429).length;
 
+/**
+ * What came of calls while the shared Redis counted all of them. A busy machine may take longer to answer than the gateway waits; then other
+ * limits apply, and it is tried again.
+ */
+async function whileRedisAnswers(calls: (attempt: number) => Promise<Answer[]>): Promise<Answer[]> {
+  for (let attempt = 1; attempt <= 5; attempt++) {
+    await earlyInWindow(120);
+    log.length = 0;
+    logins = 0;
+    const answers = await calls(attempt);
+    await until(() => log.filter(({ message }) => message === "request").length >= answers.length);
+    if (!log.some(({ message }) => message === awayMessage)) return answers;
+    await Bun.sleep(3_000);
+  }
+  throw new Error("Redis was too slow five times");
+}
+
+const awayMessage = "limits cannot be counted in Redis: the location's own apply";
+
 /** Waits, if need be, until the window that the limits count in has time enough left for a test. */
 async function earlyInWindow(seconds: number): Promise<void> {
   const ms = seconds * 1000;
@@ -137,8 +156,9 @@ describe("the exact limits", () => {
     const pair = { count: 10, seconds: 120 };
     await configure({ limits: { ...off, login: { perIp: wide, perAccountAndIp: pair, perAccount: wide } } });
     const gateway = await start(startFront());
-    await earlyInWindow(120);
-    const answers = await Promise.all(Array.from({ length: 200 }, () => login(gateway, "zoe")));
+    const answers = await whileRedisAnswers((attempt) =>
+      Promise.all(Array.from({ length: 200 }, () => login(gateway, `zoe${attempt}`))),
+    );
     expect(passed(answers)).toBe(10);
     expect(logins).toBe(10);
   });
@@ -147,9 +167,12 @@ describe("the exact limits", () => {
     const perIp = { count: 20, seconds: 120 };
     await configure({ limits: { ...off, login: { perIp, perAccountAndIp: wide, perAccount: wide } } });
     const [one, other] = [await start(startFront()), await start(startFront())];
-    await earlyInWindow(120);
-    const answers = await Promise.all(
-      Array.from({ length: 60 }, (_, index) => login(index % 2 === 0 ? one : other, `somebody${index}`)),
+    const answers = await whileRedisAnswers((attempt) =>
+      Promise.all(
+        Array.from({ length: 60 }, (_, index) =>
+          login(index % 2 === 0 ? one : other, `somebody${index}`, `127.0.3.${attempt}`),
+        ),
+      ),
     );
     expect(passed(answers)).toBe(20);
     expect(logins).toBe(20);
@@ -393,7 +416,7 @@ describe("without Redis", () => {
     const answers = await Promise.all(Array.from({ length: 25 }, (_, index) => login(gateway, `somebody${index}`)));
     expect(passed(answers)).toBe(10);
     expect(answers.find(({ status }) => status === 429)?.headers["ratelimit-policy"]).toBe("10;w=60");
-    const warnings = log.filter(({ message }) => String(message).startsWith("limits cannot be counted"));
+    const warnings = log.filter(({ message }) => message === awayMessage);
     expect(warnings.length).toBeGreaterThan(0);
     expect(warnings.length).toBeLessThan(5);
 
