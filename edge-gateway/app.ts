@@ -37,6 +37,6 @@ export function createApp(deps: AppDeps): Hono<GatewayEnv> {
   app.use(deps.config.refresh);
 
   addEndpoints(app, endpoints, deps);
-  addDocs(app, endpoints);
+  addDocs(app, endpoints, deps.limits);
   return app;
 }

@@ -7,6 +7,7 @@ import { routePath } from "hono/route";
 import { pageFiles, pageHtml } from "./docs-page-files.ts";
 import type { Endpoint, GatewayEnv } from "./endpoint.ts";
 import { describeApi } from "./openapi.ts";
+import type { RateLimit } from "./rate-limit.ts";
 
 /** Nothing but what comes from here itself, and calls to here. */
 const pagePolicy = [
@@ -22,22 +23,26 @@ const pagePolicy = [
 ].join("; ");
 
 /** Serves the OpenAPI document at `/openapi.json`, and at `/docs` a page that shows it and makes calls to this gateway. */
-export function addDocs(app: Hono<GatewayEnv>, endpoints: readonly Endpoint[]): void {
+export function addDocs(app: Hono<GatewayEnv>, endpoints: readonly Endpoint[], limits: RateLimit): void {
+  const counted: MiddlewareHandler<GatewayEnv> = async (c, next) => {
+    await limits.request(c);
+    await next();
+  };
   let document: string | undefined;
 
-  app.get("/openapi.json", cached, (c) => {
+  app.get("/openapi.json", cached, counted, (c) => {
     document ??= JSON.stringify(describeApi(endpoints));
     return c.body(document, 200, { "content-type": "application/json" });
   });
 
-  app.get("/docs", cached, (c) => {
+  app.get("/docs", cached, counted, (c) => {
     return c.html(pageHtml, 200, {
       "content-security-policy": pagePolicy,
       "referrer-policy": "no-referrer",
     });
   });
 
-  app.get("/docs/:file", cached, (c) => {
+  app.get("/docs/:file", cached, counted, (c) => {
     const file = c.req.param("file");
     const text = pageFiles.get(file);
     if (text === undefined) throw flickError(Reason.PATH_NOT_FOUND, "There is nothing at this path.");

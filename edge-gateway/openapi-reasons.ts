@@ -15,6 +15,7 @@ export const reasonSentences: Record<Reason, string> = {
   [Reason.PATH_NOT_FOUND]: "There is nothing at this path.",
   [Reason.METHOD_NOT_ALLOWED]: "This path takes other requests: `Allow` names them.",
   [Reason.RATE_LIMITED]: "Too many requests: try again after `Retry-After` seconds.",
+  [Reason.TURNED_OFF]: "This is turned off for a while: the message says what still works.",
   [Reason.INTERNAL]: "Something went wrong on our side.",
   [Reason.UNAVAILABLE]: "The service cannot be reached at the moment: try again.",
   [Reason.TIMEOUT]: "The service took too long to answer: try again.",

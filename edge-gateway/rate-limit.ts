@@ -109,11 +109,11 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
       take("login.perAccountAndIp", limits.perAccountAndIp, pair),
       quotas?.isRemembered(knownKey) ?? null,
     ]);
-    if (byAddress === null || byPair === null || known === null) return fallBack(c, "login", address, pair);
+    if (byAddress === null || byPair === null || known === null) return fallBack(c, "login", address);
     settle(c, [byAddress, byPair], things.login);
     if (!known) {
       const byAccount = await take("login.perAccount", limits.perAccount, await pseudonym(`account ${account}`));
-      if (byAccount === null) return fallBack(c, "login", address, pair);
+      if (byAccount === null) return fallBack(c, "login", address);
       settle(c, [byAddress, byPair, byAccount], things.login);
     }
     return () => {
@@ -129,21 +129,15 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
       take("register.perIp", widened(limits.perIp), address),
       take("register.perAccount", limits.perAccount, name),
     ]);
-    if (byAddress === null || byAccount === null) return fallBack(c, "register", address, name);
+    if (byAddress === null || byAccount === null) return fallBack(c, "register", address);
     settle(c, [byAddress, byAccount], things.register);
     return nothing;
   }
 
-  /** Without Redis each location counts for itself, in a strict tier: by the address, and by the account as far as that address goes. */
-  async function fallBack(
-    c: GatewayContext,
-    call: "login" | "register",
-    address: string,
-    account: string,
-  ): Promise<() => void> {
+  /** Without Redis each location counts for itself, in a strict tier by the address. */
+  async function fallBack(c: GatewayContext, call: "login" | "register", address: string): Promise<() => void> {
     const tier = settings()[call].withoutRedis;
     await pass(c, "ip", tier, `${call} ${address}`, things[call]);
-    await pass(c, "user", tier, `${call} ${account}`, things[call]);
     return nothing;
   }
 
