@@ -1,0 +1,88 @@
+import { importJWK, type CryptoKey } from "jose";
+import * as v from "valibot";
+
+import { createRefreshed, type Refreshed } from "../refreshed.ts";
+
+/** The public keys of access tokens, by their `kid`. */
+export type KeySet = ReadonlyMap<string, CryptoKey>;
+
+/** Where the user service publishes its public keys, and the gateway too. */
+export const publicKeysPath = "/.well-known/jwks.json";
+
+/** A key set may hold no more; signing keys are rotated one at a time. */
+export const maxKeys = 20;
+const maxTextLength = 32 * 1024;
+
+const publicKey = v.object({
+  kty: v.literal("OKP"),
+  crv: v.literal("Ed25519"),
+  x: v.pipe(v.string(), v.regex(/^[A-Za-z0-9_-]{43}$/)),
+  kid: v.pipe(v.string(), v.regex(/^[\x21-\x7e]{1,64}$/)),
+  alg: v.optional(v.literal("EdDSA")),
+  use: v.optional(v.literal("sig")),
+});
+
+const keySet = v.object({ keys: v.pipe(v.array(publicKey), v.minLength(1), v.maxLength(maxKeys)) });
+
+/**
+ * Reads a JSON Web Key Set (RFC 7517) of Ed25519 keys.
+ *
+ * @throws {TypeError} for any other text, or more than 20 keys.
+ */
+export async function readKeySet(text: string): Promise<KeySet> {
+  const keys = new Map<string, CryptoKey>();
+  for (const { kty, crv, x, kid } of parse(text)) {
+    // oxlint-disable-next-line no-await-in-loop -- at most 20 keys, and no one waits for them together.
+    keys.set(kid, (await importJWK({ kty, crv, x }, "EdDSA")) as CryptoKey);
+  }
+  return keys;
+}
+
+/** Keys that never change while the program runs. */
+export function fixedKeys(keys: KeySet): Refreshed<KeySet> {
+  const given = () => Promise.resolve(keys);
+  return { get: given, renew: given };
+}
+
+/** How old a removed key's good name gets: it is asked for again behind a request's back, and before its answer. */
+const freshMs = 15_000;
+const staleMs = 60_000;
+/** Whatever kids tokens name, the keys are asked for no more often. */
+const retryMs = 2_000;
+const timeoutMs = 2_000;
+
+/**
+ * The keys that the user service publishes. They are asked for again when a token names one that is not among them, at most every 2 s;
+ * while they cannot be had, the last ones go on.
+ *
+ * @param fetchKeys gets {@link publicKeysPath}.
+ */
+export function remoteKeys(options: {
+  fetchKeys: (signal: AbortSignal) => Promise<Response>;
+  onFailure: (error: unknown) => void;
+  now?: () => number;
+}): Refreshed<KeySet> {
+  const { fetchKeys, ...rest } = options;
+  return createRefreshed({
+    ...rest,
+    freshMs,
+    staleMs,
+    retryMs,
+    timeoutMs,
+    async load(signal) {
+      const response = await fetchKeys(signal);
+      const text = await response.text();
+      if (response.status !== 200) throw new Error(`the public keys were answered with HTTP ${response.status}`);
+      return readKeySet(text);
+    },
+  });
+}
+
+function parse(text: string): v.InferOutput<typeof keySet>["keys"] {
+  if (text.length > maxTextLength) throw new TypeError(`a key set has at most ${maxTextLength} characters`);
+  try {
+    return v.parse(keySet, JSON.parse(text)).keys;
+  } catch {
+    throw new TypeError(`this is no JSON Web Key Set of 1 to ${maxKeys} public Ed25519 keys`);
+  }
+}
