@@ -83,7 +83,12 @@ export function createServices(urls: { mysqlUrl: string; redisUrl: string }): Se
     accessKeySecret: "none",
   });
   const context: Context = { db, cache, objects, clients, log, now: Date.now, newId: createIdGenerator(0) };
-  const user = createUserService(context, { passwords, issueToken: () => Promise.resolve("") });
+  const user = createUserService(context, {
+    passwords,
+    issueToken: () => Promise.resolve(""),
+    tokenLifetimeMs: 1,
+    onRevoked: () => Promise.resolve(),
+  });
   const video = createVideoService(context);
   const favorite = createFavoriteService(context);
   const comment = createCommentService(context);
@@ -113,4 +118,4 @@ export function createServices(urls: { mysqlUrl: string; redisUrl: string }): Se
   };
 }
 
-const callerOf = (viewerId: number) => ({ viewerId, service: "bench" });
+const callerOf = (viewerId: number) => ({ viewerId, token: null, service: "bench" });

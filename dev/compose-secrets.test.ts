@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { loadKeys } from "@flick/origin-services/user/keys.ts";
+import { createLog } from "@flick/platform/log.ts";
 
 import { makeComposeSecrets } from "./compose-secrets.ts";
 
@@ -65,11 +66,14 @@ test("every secret is another one", async () => {
 
 test("the origin signs with the key", async () => {
   await makeComposeSecrets(dir);
-  const keys = await loadKeys({
-    SERVICES: ["user"],
+  const env = {
+    SERVICES: ["user" as const],
     JWT_PRIVATE_KEY_FILE: join(dir, "jwt-private-key.json"),
-    JWT_CREATE_KEY: "false",
+    JWT_CREATE_KEY: "false" as const,
     JWT_PUBLIC_KEYS: undefined,
-  });
-  expect(keys.privateKey?.kid).toBeTruthy();
+    TOKEN_TTL_S: 60,
+    USER_SERVICE_URL: undefined,
+  };
+  const { signing } = await loadKeys(env, createLog({ program: "origin", write: () => {} }));
+  expect((await signing?.key())?.kid).toBeTruthy();
 });

@@ -1,6 +1,7 @@
 import { getOption } from "@bufbuild/protobuf";
 import { Code, ConnectError, createContextKey, type Interceptor } from "@connectrpc/connect";
 import { databaseFault, withoutValues, type DatabaseFault } from "@flick/db/errors.ts";
+import type { AccessToken } from "@flick/platform/access-token/access-token.ts";
 import type { Log } from "@flick/platform/log.ts";
 import { flickError, reasonOf } from "@flick/proto/errors.ts";
 import { Access, access } from "@flick/proto/gen/flick/access/v1/access_pb.ts";
@@ -11,15 +12,19 @@ import { serviceTokenHeader } from "@flick/proto/upload.ts";
 export interface Caller {
   /** 0 when nobody is signed in. */
   viewerId: number;
+  /** What the viewer signed in with, null when nobody did. */
+  token: AccessToken | null;
   /** The calling program, or null. */
   service: string | null;
 }
 
-export const callerKey = createContextKey<Caller>({ viewerId: 0, service: null });
+export const callerKey = createContextKey<Caller>({ viewerId: 0, token: null, service: null });
 
 export interface Identities {
   /** @throws UNAUTHENTICATED when the token is not valid. */
-  viewer: (token: string) => Promise<number>;
+  viewer: (token: string) => Promise<AccessToken>;
+  /** Is a token that was valid a few minutes ago no longer? */
+  hasEnded: (token: AccessToken) => boolean;
   /** Null when the token is not valid. */
   service: (token: string) => Promise<string | null>;
 }
@@ -47,8 +52,9 @@ export async function identify(headers: Headers, identities: Identities): Promis
   const serviceToken = headers.get(serviceTokenHeader);
   const service = serviceToken ? await identities.service(serviceToken) : null;
   if (serviceToken && !service) throw flickError(Reason.UNAUTHENTICATED, "the service token is not valid");
-  const token = bearerToken(headers);
-  return { viewerId: token ? await identities.viewer(token) : 0, service };
+  const text = bearerToken(headers);
+  const token = text === null ? null : await identities.viewer(text);
+  return { viewerId: token?.userId ?? 0, token, service };
 }
 
 function bearerToken(headers: Headers): string | null {

@@ -1,11 +1,13 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { decodeChange, type Change, type Row } from "@flick/platform/cdc/change-event.ts";
+import type { Revocation } from "@flick/platform/access-token/revocations.ts";
 import type { EventLog, Subscription } from "@flick/platform/event-log/event-log.ts";
 import type { Log } from "@flick/platform/log.ts";
 
 import type { Cache } from "./cache.ts";
 import { cacheKeys } from "./cache-keys.ts";
+import type { EdgeRevocations } from "./edge-revocations.ts";
 import { feedDays } from "./video/cached-videos.ts";
 
 const group = "cache";
@@ -19,8 +21,13 @@ const retryDelaysMs = [100, 1_000, 5_000, 30_000];
  * Deletes again, after every change of a row, what its writer should have deleted: a writer that died between its commit and its
  * deletions leaves a value that is wrong for as long as the change log takes, and no longer. All origins share one consumer group.
  */
-export function invalidateByChanges(options: { events: EventLog; cache: Cache; log: Log }): { close(): Promise<void> } {
-  const { events, cache, log } = options;
+export function invalidateByChanges(options: {
+  events: EventLog;
+  cache: Cache;
+  edge: Pick<EdgeRevocations, "publish">;
+  log: Log;
+}): { close(): Promise<void> } {
+  const { events, cache, edge, log } = options;
   const closing = new AbortController();
   let subscription: Subscription | undefined;
   const joined = join();
@@ -61,6 +68,7 @@ export function invalidateByChanges(options: { events: EventLog; cache: Cache; l
       // What is deleted never comes back: a removal that comes late does no harm.
       else if (before) steps.push(cache.remove(feedDays, cacheKeys.feedDay(before.feedTime), before));
     }
+    if (change.table === "token_revocations" && change.op === "c") steps.push(edge.publish(revocationOf(change.after)));
     const done = await Promise.all(steps);
     if (done.includes(false)) throw new Error("the cache cannot be reached");
   }
@@ -98,7 +106,19 @@ const keysByTable: Record<string, (row: Row) => string[]> = {
   follow_counts: countsOf,
   messages: messagesOf,
   conversations: messagesOf,
+  // Nothing of it is cached, but the edge is told.
+  token_revocations: () => [],
 };
+
+function revocationOf(row: Row): Revocation {
+  return {
+    id: id(row, "id"),
+    userId: id(row, "user_id"),
+    jti: String(row["jti"]),
+    generation: id(row, "generation"),
+    expiresAt: id(row, "expires_at"),
+  };
+}
 
 function placeInFeed(row: Row | null): { id: number; feedTime: number } | null {
   const feedTime = row?.["feed_time"];

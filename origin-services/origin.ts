@@ -2,6 +2,9 @@ import type { DescService } from "@bufbuild/protobuf";
 import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
 import { connectDatabase } from "@flick/db/client.ts";
 import { createIdGenerator } from "@flick/db/id.ts";
+import { createTokenIssuer } from "@flick/platform/access-token/access-token.ts";
+import { publicKeysPath } from "@flick/platform/access-token/keys.ts";
+import { createTokenVerifier } from "@flick/platform/access-token/verify.ts";
 import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
 import { followConfig } from "@flick/platform/live-config/follow-redis.ts";
 import { logLevelOf } from "@flick/platform/live-config/log-settings.ts";
@@ -23,6 +26,7 @@ import { createClients, type ServiceName } from "./clients.ts";
 import { createCommentService } from "./comment/comment.ts";
 import { originConfig } from "./config.ts";
 import type { Context } from "./context.ts";
+import { createEdgeRevocations } from "./edge-revocations.ts";
 import type { OriginEnv } from "./env.ts";
 import { createCallerInterceptor, createDeadlineInterceptor, createErrorInterceptor } from "./interceptors.ts";
 import { invalidateByChanges } from "./invalidation.ts";
@@ -32,12 +36,13 @@ import { createMessageService } from "./message/message.ts";
 import { createMessageStreams } from "./message/stream.ts";
 import { createRelationService } from "./relation/relation.ts";
 import { startRawSweep, type SweptUploads } from "./raw-sweep.ts";
+import { readRevocations } from "./revocations.ts";
 import { serve } from "./server.ts";
 import { createUploadHandler, type UploadKind } from "./upload.ts";
 import { createImageJobService } from "./user/image-jobs.ts";
-import { loadKeys } from "./user/keys.ts";
+import { answerKeys, loadKeys } from "./user/keys.ts";
+import { startRevocationSweep } from "./user/logout.ts";
 import { createPasswords } from "./user/passwords.ts";
-import { createTokenIssuer, createTokenVerifier } from "./user/tokens.ts";
 import { createUserService } from "./user/user.ts";
 import { storeDefaultImages } from "./default-images.ts";
 import { createProfileUpload, sweptProfileUploads } from "./user/upload.ts";
@@ -52,13 +57,19 @@ export async function startOrigin(
   env: OriginEnv,
   log: Log,
 ): Promise<{ url: string; cacheStats(): CacheStats; logLevel(): LogLevel; stop(drainMs: number): Promise<void> }> {
-  const keys = await loadKeys(env);
+  const keys = await loadKeys(env, log);
+  const { signing } = keys;
+  const tokenLifetimeMs = env.TOKEN_TTL_S * 1000;
+  const { db, close: closeDatabase } = connectDatabase({ url: env.MYSQL_URL, connections: env.MYSQL_CONNECTIONS });
+  const revocations = readRevocations({ db, log });
+  const edge = createEdgeRevocations({ url: env.REDIS_URL, log, tokenLifetimeMs });
+  const tokens = createTokenVerifier({ keys: keys.publicKeys, isRevoked: revocations.isRevoked });
   const identities = {
-    viewer: createTokenVerifier(keys.publicKeys),
+    viewer: (token: string) => tokens.verify(token),
+    hasEnded: revocations.hasEnded,
     service: createServiceTokenVerifier(env.SERVICE_TOKEN_SECRET),
   };
   const interceptors = [createErrorInterceptor(log), createCallerInterceptor(identities), createDeadlineInterceptor()];
-  const { db, close: closeDatabase } = connectDatabase({ url: env.MYSQL_URL, connections: env.MYSQL_CONNECTIONS });
   const objects = createObjectStore({
     endpoint: env.OSS_URL,
     ...(env.OSS_PUBLIC_URL ? { publicUrl: env.OSS_PUBLIC_URL } : {}),
@@ -96,14 +107,26 @@ export async function startOrigin(
     newId: createIdGenerator(env.NODE_ID),
   };
   const services: ((router: ConnectRouter) => void)[] = [];
+  const handlers: Record<string, (request: Request) => Promise<Response>> = {};
+  const sweeps: (() => void)[] = [];
   const offer = <S extends DescService>(name: ServiceName, service: S, create: () => ServiceImpl<S>): void => {
     if (!env.SERVICES.includes(name)) return;
     const implementation = create();
     services.push((router) => void router.service(service, implementation));
   };
   offer("user", UserService, () => {
-    if (!keys.privateKey) throw new TypeError("the user service signs tokens");
-    return createUserService(context, { passwords, issueToken: createTokenIssuer(keys.privateKey, env.TOKEN_TTL_S) });
+    if (!signing) throw new TypeError("the user service signs tokens");
+    handlers[publicKeysPath] = answerKeys(signing.published);
+    sweeps.push(startRevocationSweep(context));
+    return createUserService(context, {
+      passwords,
+      issueToken: createTokenIssuer({ signingKey: signing.key, lifetimeSeconds: env.TOKEN_TTL_S }),
+      tokenLifetimeMs,
+      async onRevoked(revocation) {
+        revocations.add(revocation);
+        await edge.publish(revocation);
+      },
+    });
   });
   offer("user", ImageJobService, () => createImageJobService(context));
   offer("video", VideoService, () => createVideoService(context));
@@ -112,8 +135,6 @@ export async function startOrigin(
   offer("comment", CommentService, () => createCommentService(context));
   offer("relation", RelationService, () => createRelationService(context));
   offer("message", MessageService, () => createMessageService(context));
-  const handlers: Record<string, (request: Request) => Promise<Response>> = {};
-  const sweeps: (() => void)[] = [];
   const offerUpload = <Read>(name: ServiceName, kind: UploadKind<Read>, swept: SweptUploads): void => {
     if (!env.SERVICES.includes(name)) return;
     handlers[kind.path] = createUploadHandler(context, identities, kind);
@@ -148,7 +169,7 @@ export async function startOrigin(
     ready: async () => void (await db.execute(sql`SELECT 1`)),
     log,
   });
-  const invalidation = invalidateByChanges({ events, cache, log });
+  const invalidation = invalidateByChanges({ events, cache, edge, log });
   const stopBackground = [storeDefaultImages(objects, log), ...sweeps];
 
   return {
@@ -165,7 +186,9 @@ export async function startOrigin(
       await events.close();
       config.close();
       cache.close();
+      edge.close();
       passwords.close();
+      await revocations.close();
       await closeDatabase();
     },
   };

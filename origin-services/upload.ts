@@ -136,10 +136,10 @@ export function createUploadHandler<Read>(
     return { fields, files: new Map(chosen) };
   }
 
-  function viewerOf(fields: Texts): Promise<number> {
+  async function viewerOf(fields: Texts): Promise<number> {
     const token = fields.get("token");
     if (!token) throw flickError(Reason.UNAUTHENTICATED, "sign in first: a token is missing");
-    return identities.viewer(token);
+    return (await identities.viewer(token)).userId;
   }
 }
 

@@ -16,6 +16,8 @@ export const users = mysqlTable(
     avatar: varchar({ length: 255 }).notNull().default(""),
     backgroundImage: varchar({ length: 255 }).notNull().default(""),
     signature: text4(255).notNull().default(""),
+    /** How often the user has logged out everywhere: tokens tell in which generation they were issued. */
+    tokenGeneration: int().notNull().default(0),
     /** Milliseconds since 1970. */
     createdAt: bigint({ mode: "number" }).notNull(),
   },

@@ -282,7 +282,12 @@ test("a client that does not read is sent away, and nobody waits for it", async 
 test("a quiet stream has a heartbeat, and ends when its time is over", async () => {
   const log = createLog({ program: "origin", write: () => {} });
   const live = readLiveMessages({ events, nodeId: 8, log });
-  const identities = { viewer: () => Promise.resolve(1), service: () => Promise.resolve(null) };
+  const token = { userId: 1, jti: "any", generation: 0, expiresAt: Infinity };
+  const identities = {
+    viewer: () => Promise.resolve(token),
+    hasEnded: () => false,
+    service: () => Promise.resolve(null),
+  };
   const limits = { heartbeatMs: 50, lifetimeMs: 175, streams: 2 };
   const streams = createMessageStreams({ db: origin.db, log, now: Date.now }, { identities, live, limits });
   const ask = () => streams.handle(new Request(addressOf({}).href, { headers: { authorization: "Bearer any" } }));

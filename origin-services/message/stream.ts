@@ -1,4 +1,5 @@
 import { codeToHttpStatus, errorToJson } from "@connectrpc/connect/protocol-connect";
+import type { AccessToken } from "@flick/platform/access-token/access-token.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { streamContentType, streamPath } from "@flick/proto/stream.ts";
@@ -16,8 +17,9 @@ export interface StreamLimits {
   /** What a client that reads slowly may leave lying here before it has to come back. */
   bufferBytes: number;
   heartbeatMs: number;
-  /** Tokens are looked at only when a stream begins. */
   lifetimeMs: number;
+  /** How often its listener's token is looked at again. */
+  checkMs: number;
 }
 
 const defaultLimits: StreamLimits = {
@@ -26,6 +28,7 @@ const defaultLimits: StreamLimits = {
   bufferBytes: 1024 * 1024,
   heartbeatMs: 15_000,
   lifetimeMs: 60 * 60_000,
+  checkMs: 1_000,
 };
 
 type StreamContext = Pick<Context, "db" | "log" | "now">;
@@ -50,18 +53,20 @@ export function createMessageStreams(
   { identities, live, limits: given }: StreamOptions,
 ): { handle(request: Request): Promise<Response>; close(): void } {
   const limits = { ...defaultLimits, ...given };
-  const open = new Map<Stream, number>();
+  const open = new Map<Stream, Admitted>();
   let closed = false;
-  const beating = setInterval(() => open.forEach((_userId, stream) => stream.beat()), limits.heartbeatMs);
+  const beating = setInterval(() => open.forEach((_admitted, stream) => stream.beat()), limits.heartbeatMs);
+  const checking = setInterval(endThoseLoggedOut, limits.checkMs);
 
   return {
     async handle(request) {
       try {
-        const listener = await admit(request);
+        const admitted = await admit(request);
+        const { listener } = admitted;
         const since = new URL(request.url).searchParams.get("since");
         const from = since && since !== "0" ? readStreamPosition(since) : null;
         const stream = openStream(context, { listener, from, live, limits, onEnd: () => open.delete(stream) });
-        open.set(stream, listener.viewerId);
+        open.set(stream, admitted);
         request.signal.addEventListener("abort", () => stream.end());
         return new Response(stream.body, { headers: { "content-type": streamContentType } });
       } catch (error) {
@@ -73,26 +78,38 @@ export function createMessageStreams(
     close() {
       closed = true;
       clearInterval(beating);
+      clearInterval(checking);
       for (const stream of open.keys()) stream.end("the service is stopping");
     },
   };
 
-  async function admit(request: Request): Promise<Listener> {
+  function endThoseLoggedOut(): void {
+    for (const [stream, { token }] of open) {
+      if (identities.hasEnded(token)) stream.end("the token is not valid any more");
+    }
+  }
+
+  async function admit(request: Request): Promise<Admitted> {
     if (request.method !== "GET") throw flickError(Reason.METHOD_NOT_ALLOWED, "a stream is a GET");
-    const { viewerId } = await identify(request.headers, identities);
-    if (!viewerId) throw flickError(Reason.UNAUTHENTICATED, "sign in first: a token is missing");
+    const { viewerId, token } = await identify(request.headers, identities);
+    if (!token) throw flickError(Reason.UNAUTHENTICATED, "sign in first: a token is missing");
     const peerId = Number(new URL(request.url).searchParams.get("peer_id") ?? 0);
     if (!Number.isSafeInteger(peerId) || peerId < 0) {
       throw flickError(Reason.INVALID_PARAMETER, "peer_id: must be an id, or 0 for everybody");
     }
     if (closed) throw flickError(Reason.UNAVAILABLE, "the service is stopping: try again");
     if (open.size >= limits.streams) throw flickError(Reason.BUSY, `more than ${limits.streams} streams: try again`);
-    const mine = open.values().reduce((count, userId) => count + Number(userId === viewerId), 0);
+    const mine = open.values().reduce((count, other) => count + Number(other.token.userId === viewerId), 0);
     if (mine >= limits.streamsPerUser) {
       throw flickError(Reason.RATE_LIMITED, `you have ${limits.streamsPerUser} streams open, and may have no more`);
     }
-    return { viewerId, peerId };
+    return { listener: { viewerId, peerId }, token };
   }
+}
+
+interface Admitted {
+  listener: Listener;
+  token: AccessToken;
 }
 
 interface Stream {

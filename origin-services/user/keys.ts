@@ -1,73 +1,139 @@
-import { randomUUID } from "node:crypto";
-import { link, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { dirname } from "node:path";
-
+import type { SigningKey } from "@flick/platform/access-token/access-token.ts";
+import { fixedKeys, publicKeysPath, readKeySet, remoteKeys, type KeySet } from "@flick/platform/access-token/keys.ts";
 import { EnvError } from "@flick/platform/env.ts";
-import { exportJWK, generateKeyPair, importJWK, type CryptoKey, type JSONWebKeySet, type JWK } from "jose";
+import type { Log } from "@flick/platform/log.ts";
+import { createRefreshed, type Refreshed } from "@flick/platform/refreshed.ts";
+import { importJWK, type CryptoKey } from "jose";
 
 import type { OriginEnv } from "../env.ts";
+import { createRing, describeRing, readRing, type KeyRing } from "./key-ring.ts";
 
-export interface SigningKey {
-  kid: string;
-  key: CryptoKey;
+/** The keys of viewers' tokens. */
+export interface Keys {
+  /** To verify with. */
+  publicKeys: Refreshed<KeySet>;
+  /** Only where this process serves users. */
+  signing: {
+    key: () => Promise<SigningKey>;
+    /** The public keys for everybody else, a JSON Web Key Set. */
+    published: () => Promise<string>;
+  } | null;
 }
 
+type KeysEnv = Pick<
+  OriginEnv,
+  "SERVICES" | "JWT_PRIVATE_KEY_FILE" | "JWT_CREATE_KEY" | "JWT_PUBLIC_KEYS" | "TOKEN_TTL_S" | "USER_SERVICE_URL"
+>;
+
 /**
- * The keys of viewers' tokens: the private one where this process serves users, and the public ones to verify with everywhere.
+ * Gets the keys from where the environment says they are: a file of private ones for the user service; for all others a set that is
+ * given, or the one that the user service publishes.
  *
- * @throws {EnvError} when a key is missing or is no Ed25519 key.
+ * @throws {EnvError} when keys are missing or cannot be read.
  */
-export async function loadKeys(
-  env: Pick<OriginEnv, "SERVICES" | "JWT_PRIVATE_KEY_FILE" | "JWT_CREATE_KEY" | "JWT_PUBLIC_KEYS">,
-): Promise<{ privateKey: SigningKey | null; publicKeys: JSONWebKeySet }> {
+export async function loadKeys(env: KeysEnv, log: Log): Promise<Keys> {
   if (env.SERVICES.includes("user")) {
     const path = env.JWT_PRIVATE_KEY_FILE;
     if (!path) throw new EnvError(["JWT_PRIVATE_KEY_FILE: is missing (the user service signs with it)"]);
-    if (env.JWT_CREATE_KEY === "true") await createKeyFile(path);
-    return readKeyFile(path);
+    return loadRing(path, env, log);
   }
-  if (!env.JWT_PUBLIC_KEYS) throw new EnvError(["JWT_PUBLIC_KEYS: is missing (tokens are verified with it)"]);
-  const publicKeys = parseKeys(env.JWT_PUBLIC_KEYS);
-  if (!publicKeys) throw new EnvError(["JWT_PUBLIC_KEYS: must be a JSON Web Key Set"]);
-  return { privateKey: null, publicKeys };
+  if (env.JWT_PUBLIC_KEYS) {
+    const keys = await readKeySet(env.JWT_PUBLIC_KEYS).catch((error: unknown) => {
+      throw new EnvError([`JWT_PUBLIC_KEYS: ${problem(error)}`]);
+    });
+    return { signing: null, publicKeys: fixedKeys(keys) };
+  }
+  const url = env.USER_SERVICE_URL;
+  if (!url) throw new EnvError(["USER_SERVICE_URL: is missing (its keys verify tokens, unless JWT_PUBLIC_KEYS does)"]);
+  const fetchKeys = (signal: AbortSignal) => fetch(`${url}${publicKeysPath}`, { redirect: "manual", signal });
+  const onFailure = (error: unknown) => log.warn("the public keys cannot be had; the last ones go on", { error });
+  return { signing: null, publicKeys: remoteKeys({ fetchKeys, onFailure }) };
 }
 
-/** Makes an Ed25519 key unless the file is there; of processes that start at once, one makes it and all use it. */
-async function createKeyFile(path: string): Promise<void> {
-  if (await Bun.file(path).exists()) return;
-  const { privateKey } = await generateKeyPair("EdDSA", { crv: "Ed25519", extractable: true });
-  const jwk: JWK = { ...(await exportJWK(privateKey)), alg: "EdDSA", use: "sig", kid: randomUUID() };
-  const draft = `${path}.${process.pid}`;
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  await writeFile(draft, JSON.stringify(jwk), { mode: 0o600, flush: true });
+/** For how long, in seconds, whoever asks may keep the answer: well below what a new key waits for before it signs. */
+const publishedForS = 5;
+
+/** Answers requests for {@link publicKeysPath}. */
+export function answerKeys(published: () => Promise<string>): (request: Request) => Promise<Response> {
+  return async ({ method }) => {
+    if (method !== "GET" && method !== "HEAD") return new Response("a key set is a GET\n", { status: 405 });
+    const headers = { "content-type": "application/jwk-set+json", "cache-control": `public, max-age=${publishedForS}` };
+    return new Response(await published(), { headers });
+  };
+}
+
+/** The ring as its file was a moment ago; `bun run keys` changes it while we run. */
+interface LoadedRing {
+  ring: KeyRing;
+  privateKeys: ReadonlyMap<string, CryptoKey>;
+  /** JSON Web Key Set of those whose tokens are honoured. */
+  published: string;
+  publicKeys: KeySet;
+}
+
+const rereadMs = 2_000;
+const rereadAtMostMs = 500;
+
+async function loadRing(path: string, env: KeysEnv, log: Log): Promise<Keys> {
+  const tokenLifetimeMs = env.TOKEN_TTL_S * 1000;
+  const describe = (ring: KeyRing) => describeRing(ring, { now: Date.now(), tokenLifetimeMs });
   try {
-    await link(draft, path);
+    if (env.JWT_CREATE_KEY === "true") await createRing(path);
+    await load();
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-  } finally {
-    await rm(draft);
+    throw new EnvError([`JWT_PRIVATE_KEY_FILE: cannot be used (${problem(error)})`]);
+  }
+  const loaded = createRefreshed<LoadedRing>({
+    load,
+    freshMs: rereadMs,
+    staleMs: rereadMs,
+    retryMs: rereadAtMostMs,
+    timeoutMs: rereadMs,
+    onFailure: (error) => log.warn("JWT_PRIVATE_KEY_FILE cannot be read; its last keys go on", { error }),
+  });
+
+  return {
+    publicKeys: {
+      get: async () => (await loaded.get())?.publicKeys ?? null,
+      renew: async () => (await loaded.renew())?.publicKeys ?? null,
+    },
+    signing: {
+      async key() {
+        const { ring, privateKeys } = await current();
+        const kid = describe(ring).find(({ state }) => state === "signing")?.kid ?? "";
+        const key = privateKeys.get(kid);
+        if (!key) throw new Error("no key in JWT_PRIVATE_KEY_FILE signs");
+        return { kid, key };
+      },
+      published: async () => (await current()).published,
+    },
+  };
+
+  async function load(): Promise<LoadedRing> {
+    const ring = await readRing(path);
+    const expired = new Set(describe(ring).flatMap(({ kid, state }) => (state === "expired" ? [kid] : [])));
+    const published = publicSet(ring.filter(({ kid }) => !expired.has(kid)));
+    const [privateKeys, publicKeys] = await Promise.all([importPrivate(ring), readKeySet(published)]);
+    return { ring, privateKeys, published, publicKeys };
+  }
+
+  async function current(): Promise<LoadedRing> {
+    const value = await loaded.get();
+    if (!value) throw new Error("JWT_PRIVATE_KEY_FILE cannot be read");
+    return value;
   }
 }
 
-async function readKeyFile(path: string): Promise<{ privateKey: SigningKey; publicKeys: JSONWebKeySet }> {
-  try {
-    const jwk = JSON.parse(await readFile(path, "utf8")) as JWK;
-    const { d, ...publicKey } = jwk;
-    if (!d || !jwk.kid || jwk.crv !== "Ed25519") throw new Error("it is no private Ed25519 JSON Web Key with a kid");
-    const key = (await importJWK(jwk, "EdDSA")) as CryptoKey;
-    return { privateKey: { kid: jwk.kid, key }, publicKeys: { keys: [publicKey] } };
-  } catch (error) {
-    throw new EnvError([
-      `JWT_PRIVATE_KEY_FILE: cannot be used (${error instanceof Error ? error.message : "unreadable"})`,
-    ]);
-  }
+/** Named one by one, so that nothing private is ever among them. */
+function publicSet(ring: KeyRing): string {
+  return JSON.stringify({ keys: ring.map(({ kty, crv, x, kid, alg, use }) => ({ kty, crv, x, kid, alg, use })) });
 }
 
-function parseKeys(text: string): JSONWebKeySet | null {
-  try {
-    const value = JSON.parse(text) as Partial<JSONWebKeySet>;
-    return Array.isArray(value.keys) ? { keys: value.keys } : null;
-  } catch {
-    return null;
-  }
+async function importPrivate(ring: KeyRing): Promise<ReadonlyMap<string, CryptoKey>> {
+  const imported = ring.flatMap(({ kty, crv, x, d, kid }) =>
+    d ? [importJWK({ kty, crv, x, d }, "EdDSA").then((key) => [kid, key as CryptoKey] as const)] : [],
+  );
+  return new Map(await Promise.all(imported));
 }
+
+const problem = (error: unknown) => (error instanceof Error ? error.message : "unreadable");

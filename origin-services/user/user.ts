@@ -1,6 +1,8 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { databaseFault } from "@flick/db/errors.ts";
 import { users } from "@flick/db/schema/user.ts";
+import type { TokenSubject } from "@flick/platform/access-token/access-token.ts";
+import type { Revocation } from "@flick/platform/access-token/revocations.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { User, UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
@@ -14,6 +16,7 @@ import { toId } from "../ids.ts";
 import { callerKey } from "../interceptors.ts";
 import { checkBatch } from "../paging.ts";
 import { readCredentials } from "./credentials.ts";
+import { revokeAllTokens, revokeToken } from "./logout.ts";
 import type { Passwords } from "./passwords.ts";
 import { readSignature, updateProfile } from "./update.ts";
 
@@ -47,15 +50,20 @@ const userCounts = hashKind<UserCounts>({
   },
 });
 
+interface UserTools {
+  passwords: Passwords;
+  issueToken: (subject: TokenSubject) => Promise<string>;
+  tokenLifetimeMs: number;
+  /** Called after the commit, and waited for. */
+  onRevoked: (revocation: Revocation) => Promise<void>;
+}
+
 /** Accounts, credentials and public profiles, over the `users` table. */
-export function createUserService(
-  context: Context,
-  tools: { passwords: Passwords; issueToken: (userId: number) => Promise<string> },
-): ServiceImpl<typeof UserService> {
+export function createUserService(context: Context, tools: UserTools): ServiceImpl<typeof UserService> {
   const { db, clients, objects, cache } = context;
-  const { passwords, issueToken } = tools;
+  const { passwords, issueToken, tokenLifetimeMs, onRevoked } = tools;
   const credentialsByName = db
-    .select({ id: users.id, passwordHash: users.passwordHash })
+    .select({ id: users.id, passwordHash: users.passwordHash, generation: users.tokenGeneration })
     .from(users)
     .where(eq(users.nameKey, sql.placeholder("nameKey")))
     .prepare();
@@ -74,7 +82,7 @@ export function createUserService(
         throw error;
       }
       await cache.delete([cacheKeys.user(id)]);
-      return { userId: BigInt(id), token: await issueToken(id) };
+      return { userId: BigInt(id), token: await issueToken({ userId: id, generation: 0 }) };
     },
 
     async login(request) {
@@ -82,7 +90,20 @@ export function createUserService(
       const [account] = await credentialsByName.execute({ nameKey });
       const fits = await passwords.verify(password, account?.passwordHash ?? null);
       if (!account || !fits) throw flickError(Reason.WRONG_CREDENTIALS, "wrong username or password");
-      return { userId: BigInt(account.id), token: await issueToken(account.id) };
+      const { id, generation } = account;
+      return { userId: BigInt(id), token: await issueToken({ userId: id, generation }) };
+    },
+
+    async logout(_request, { values }: HandlerContext) {
+      const { token } = values.get(callerKey);
+      if (token) await onRevoked(await revokeToken(context, token));
+      return {};
+    },
+
+    async logoutEverywhere(_request, { values }: HandlerContext) {
+      const { viewerId } = values.get(callerKey);
+      await onRevoked(await revokeAllTokens(context, viewerId, tokenLifetimeMs));
+      return {};
     },
 
     async getUser(request, { values }: HandlerContext) {

@@ -11,7 +11,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flick/user/v1/user.proto.
  */
 export const file_flick_user_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChhmbGljay91c2VyL3YxL3VzZXIucHJvdG8SDWZsaWNrLnVzZXIudjEi4wEKBFVzZXISCgoCaWQYASABKAMSDAoEbmFtZRgCIAEoCRIUCgxmb2xsb3dfY291bnQYAyABKAMSFgoOZm9sbG93ZXJfY291bnQYBCABKAMSEQoJaXNfZm9sbG93GAUgASgIEg4KBmF2YXRhchgGIAEoCRIYChBiYWNrZ3JvdW5kX2ltYWdlGAcgASgJEhEKCXNpZ25hdHVyZRgIIAEoCRIXCg90b3RhbF9mYXZvcml0ZWQYCSABKAMSEgoKd29ya19jb3VudBgKIAEoAxIWCg5mYXZvcml0ZV9jb3VudBgLIAEoAyI1Cg9SZWdpc3RlclJlcXVlc3QSEAoIdXNlcm5hbWUYASABKAkSEAoIcGFzc3dvcmQYAiABKAkiMgoQUmVnaXN0ZXJSZXNwb25zZRIPCgd1c2VyX2lkGAEgASgDEg0KBXRva2VuGAIgASgJIjIKDExvZ2luUmVxdWVzdBIQCgh1c2VybmFtZRgBIAEoCRIQCghwYXNzd29yZBgCIAEoCSIvCg1Mb2dpblJlc3BvbnNlEg8KB3VzZXJfaWQYASABKAMSDQoFdG9rZW4YAiABKAkiIQoOR2V0VXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoAyI0Cg9HZXRVc2VyUmVzcG9uc2USIQoEdXNlchgBIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlciI5ChFVcGRhdGVVc2VyUmVxdWVzdBIWCglzaWduYXR1cmUYASABKAlIAIgBAUIMCgpfc2lnbmF0dXJlIjcKElVwZGF0ZVVzZXJSZXNwb25zZRIhCgR1c2VyGAEgASgLMhMuZmxpY2sudXNlci52MS5Vc2VyIikKFUJhdGNoRmluZFVzZXJzUmVxdWVzdBIQCgh1c2VyX2lkcxgBIAMoAyIqChZCYXRjaEZpbmRVc2Vyc1Jlc3BvbnNlEhAKCHVzZXJfaWRzGAEgAygDIjsKFEJhdGNoR2V0VXNlcnNSZXF1ZXN0EhAKCHVzZXJfaWRzGAEgAygDEhEKCXZpZXdlcl9pZBgCIAEoAyI7ChVCYXRjaEdldFVzZXJzUmVzcG9uc2USIgoFdXNlcnMYASADKAsyEy5mbGljay51c2VyLnYxLlVzZXIyowQKC1VzZXJTZXJ2aWNlElEKCFJlZ2lzdGVyEh4uZmxpY2sudXNlci52MS5SZWdpc3RlclJlcXVlc3QaHy5mbGljay51c2VyLnYxLlJlZ2lzdGVyUmVzcG9uc2UiBIi1GAESSAoFTG9naW4SGy5mbGljay51c2VyLnYxLkxvZ2luUmVxdWVzdBocLmZsaWNrLnVzZXIudjEuTG9naW5SZXNwb25zZSIEiLUYARJRCgdHZXRVc2VyEh0uZmxpY2sudXNlci52MS5HZXRVc2VyUmVxdWVzdBoeLmZsaWNrLnVzZXIudjEuR2V0VXNlclJlc3BvbnNlIgeQAgGItRgCElcKClVwZGF0ZVVzZXISIC5mbGljay51c2VyLnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GiEuZmxpY2sudXNlci52MS5VcGRhdGVVc2VyUmVzcG9uc2UiBIi1GAISZgoOQmF0Y2hGaW5kVXNlcnMSJC5mbGljay51c2VyLnYxLkJhdGNoRmluZFVzZXJzUmVxdWVzdBolLmZsaWNrLnVzZXIudjEuQmF0Y2hGaW5kVXNlcnNSZXNwb25zZSIHkAIBiLUYAxJjCg1CYXRjaEdldFVzZXJzEiMuZmxpY2sudXNlci52MS5CYXRjaEdldFVzZXJzUmVxdWVzdBokLmZsaWNrLnVzZXIudjEuQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlIgeQAgGItRgDYgZwcm90bzM", [file_flick_access_v1_access]);
+  fileDesc("ChhmbGljay91c2VyL3YxL3VzZXIucHJvdG8SDWZsaWNrLnVzZXIudjEi4wEKBFVzZXISCgoCaWQYASABKAMSDAoEbmFtZRgCIAEoCRIUCgxmb2xsb3dfY291bnQYAyABKAMSFgoOZm9sbG93ZXJfY291bnQYBCABKAMSEQoJaXNfZm9sbG93GAUgASgIEg4KBmF2YXRhchgGIAEoCRIYChBiYWNrZ3JvdW5kX2ltYWdlGAcgASgJEhEKCXNpZ25hdHVyZRgIIAEoCRIXCg90b3RhbF9mYXZvcml0ZWQYCSABKAMSEgoKd29ya19jb3VudBgKIAEoAxIWCg5mYXZvcml0ZV9jb3VudBgLIAEoAyI1Cg9SZWdpc3RlclJlcXVlc3QSEAoIdXNlcm5hbWUYASABKAkSEAoIcGFzc3dvcmQYAiABKAkiMgoQUmVnaXN0ZXJSZXNwb25zZRIPCgd1c2VyX2lkGAEgASgDEg0KBXRva2VuGAIgASgJIjIKDExvZ2luUmVxdWVzdBIQCgh1c2VybmFtZRgBIAEoCRIQCghwYXNzd29yZBgCIAEoCSIvCg1Mb2dpblJlc3BvbnNlEg8KB3VzZXJfaWQYASABKAMSDQoFdG9rZW4YAiABKAkiDwoNTG9nb3V0UmVxdWVzdCIQCg5Mb2dvdXRSZXNwb25zZSIZChdMb2dvdXRFdmVyeXdoZXJlUmVxdWVzdCIaChhMb2dvdXRFdmVyeXdoZXJlUmVzcG9uc2UiIQoOR2V0VXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoAyI0Cg9HZXRVc2VyUmVzcG9uc2USIQoEdXNlchgBIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlciI5ChFVcGRhdGVVc2VyUmVxdWVzdBIWCglzaWduYXR1cmUYASABKAlIAIgBAUIMCgpfc2lnbmF0dXJlIjcKElVwZGF0ZVVzZXJSZXNwb25zZRIhCgR1c2VyGAEgASgLMhMuZmxpY2sudXNlci52MS5Vc2VyIikKFUJhdGNoRmluZFVzZXJzUmVxdWVzdBIQCgh1c2VyX2lkcxgBIAMoAyIqChZCYXRjaEZpbmRVc2Vyc1Jlc3BvbnNlEhAKCHVzZXJfaWRzGAEgAygDIjsKFEJhdGNoR2V0VXNlcnNSZXF1ZXN0EhAKCHVzZXJfaWRzGAEgAygDEhEKCXZpZXdlcl9pZBgCIAEoAyI7ChVCYXRjaEdldFVzZXJzUmVzcG9uc2USIgoFdXNlcnMYASADKAsyEy5mbGljay51c2VyLnYxLlVzZXIy2wUKC1VzZXJTZXJ2aWNlElEKCFJlZ2lzdGVyEh4uZmxpY2sudXNlci52MS5SZWdpc3RlclJlcXVlc3QaHy5mbGljay51c2VyLnYxLlJlZ2lzdGVyUmVzcG9uc2UiBIi1GAESSAoFTG9naW4SGy5mbGljay51c2VyLnYxLkxvZ2luUmVxdWVzdBocLmZsaWNrLnVzZXIudjEuTG9naW5SZXNwb25zZSIEiLUYARJLCgZMb2dvdXQSHC5mbGljay51c2VyLnYxLkxvZ291dFJlcXVlc3QaHS5mbGljay51c2VyLnYxLkxvZ291dFJlc3BvbnNlIgSItRgCEmkKEExvZ291dEV2ZXJ5d2hlcmUSJi5mbGljay51c2VyLnYxLkxvZ291dEV2ZXJ5d2hlcmVSZXF1ZXN0GicuZmxpY2sudXNlci52MS5Mb2dvdXRFdmVyeXdoZXJlUmVzcG9uc2UiBIi1GAISUQoHR2V0VXNlchIdLmZsaWNrLnVzZXIudjEuR2V0VXNlclJlcXVlc3QaHi5mbGljay51c2VyLnYxLkdldFVzZXJSZXNwb25zZSIHkAIBiLUYAhJXCgpVcGRhdGVVc2VyEiAuZmxpY2sudXNlci52MS5VcGRhdGVVc2VyUmVxdWVzdBohLmZsaWNrLnVzZXIudjEuVXBkYXRlVXNlclJlc3BvbnNlIgSItRgCEmYKDkJhdGNoRmluZFVzZXJzEiQuZmxpY2sudXNlci52MS5CYXRjaEZpbmRVc2Vyc1JlcXVlc3QaJS5mbGljay51c2VyLnYxLkJhdGNoRmluZFVzZXJzUmVzcG9uc2UiB5ACAYi1GAMSYwoNQmF0Y2hHZXRVc2VycxIjLmZsaWNrLnVzZXIudjEuQmF0Y2hHZXRVc2Vyc1JlcXVlc3QaJC5mbGljay51c2VyLnYxLkJhdGNoR2V0VXNlcnNSZXNwb25zZSIHkAIBiLUYA2IGcHJvdG8z", [file_flick_access_v1_access]);
 
 /**
  * A public profile as one viewer sees it.
@@ -175,6 +175,58 @@ export const LoginResponseSchema: GenMessage<LoginResponse> = /*@__PURE__*/
   messageDesc(file_flick_user_v1_user, 4);
 
 /**
+ * @generated from message flick.user.v1.LogoutRequest
+ */
+export type LogoutRequest = Message<"flick.user.v1.LogoutRequest"> & {
+};
+
+/**
+ * Describes the message flick.user.v1.LogoutRequest.
+ * Use `create(LogoutRequestSchema)` to create a new message.
+ */
+export const LogoutRequestSchema: GenMessage<LogoutRequest> = /*@__PURE__*/
+  messageDesc(file_flick_user_v1_user, 5);
+
+/**
+ * @generated from message flick.user.v1.LogoutResponse
+ */
+export type LogoutResponse = Message<"flick.user.v1.LogoutResponse"> & {
+};
+
+/**
+ * Describes the message flick.user.v1.LogoutResponse.
+ * Use `create(LogoutResponseSchema)` to create a new message.
+ */
+export const LogoutResponseSchema: GenMessage<LogoutResponse> = /*@__PURE__*/
+  messageDesc(file_flick_user_v1_user, 6);
+
+/**
+ * @generated from message flick.user.v1.LogoutEverywhereRequest
+ */
+export type LogoutEverywhereRequest = Message<"flick.user.v1.LogoutEverywhereRequest"> & {
+};
+
+/**
+ * Describes the message flick.user.v1.LogoutEverywhereRequest.
+ * Use `create(LogoutEverywhereRequestSchema)` to create a new message.
+ */
+export const LogoutEverywhereRequestSchema: GenMessage<LogoutEverywhereRequest> = /*@__PURE__*/
+  messageDesc(file_flick_user_v1_user, 7);
+
+/**
+ * @generated from message flick.user.v1.LogoutEverywhereResponse
+ */
+export type LogoutEverywhereResponse = Message<"flick.user.v1.LogoutEverywhereResponse"> & {
+};
+
+/**
+ * Describes the message flick.user.v1.LogoutEverywhereResponse.
+ * Use `create(LogoutEverywhereResponseSchema)` to create a new message.
+ */
+export const LogoutEverywhereResponseSchema: GenMessage<LogoutEverywhereResponse> = /*@__PURE__*/
+  messageDesc(file_flick_user_v1_user, 8);
+
+/**
  * @generated from message flick.user.v1.GetUserRequest
  */
 export type GetUserRequest = Message<"flick.user.v1.GetUserRequest"> & {
@@ -191,7 +243,7 @@ export type GetUserRequest = Message<"flick.user.v1.GetUserRequest"> & {
  * Use `create(GetUserRequestSchema)` to create a new message.
  */
 export const GetUserRequestSchema: GenMessage<GetUserRequest> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 5);
+  messageDesc(file_flick_user_v1_user, 9);
 
 /**
  * @generated from message flick.user.v1.GetUserResponse
@@ -208,7 +260,7 @@ export type GetUserResponse = Message<"flick.user.v1.GetUserResponse"> & {
  * Use `create(GetUserResponseSchema)` to create a new message.
  */
 export const GetUserResponseSchema: GenMessage<GetUserResponse> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 6);
+  messageDesc(file_flick_user_v1_user, 10);
 
 /**
  * @generated from message flick.user.v1.UpdateUserRequest
@@ -227,7 +279,7 @@ export type UpdateUserRequest = Message<"flick.user.v1.UpdateUserRequest"> & {
  * Use `create(UpdateUserRequestSchema)` to create a new message.
  */
 export const UpdateUserRequestSchema: GenMessage<UpdateUserRequest> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 7);
+  messageDesc(file_flick_user_v1_user, 11);
 
 /**
  * Also the answer of the upload of pictures.
@@ -248,7 +300,7 @@ export type UpdateUserResponse = Message<"flick.user.v1.UpdateUserResponse"> & {
  * Use `create(UpdateUserResponseSchema)` to create a new message.
  */
 export const UpdateUserResponseSchema: GenMessage<UpdateUserResponse> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 8);
+  messageDesc(file_flick_user_v1_user, 12);
 
 /**
  * @generated from message flick.user.v1.BatchFindUsersRequest
@@ -267,7 +319,7 @@ export type BatchFindUsersRequest = Message<"flick.user.v1.BatchFindUsersRequest
  * Use `create(BatchFindUsersRequestSchema)` to create a new message.
  */
 export const BatchFindUsersRequestSchema: GenMessage<BatchFindUsersRequest> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 9);
+  messageDesc(file_flick_user_v1_user, 13);
 
 /**
  * @generated from message flick.user.v1.BatchFindUsersResponse
@@ -284,7 +336,7 @@ export type BatchFindUsersResponse = Message<"flick.user.v1.BatchFindUsersRespon
  * Use `create(BatchFindUsersResponseSchema)` to create a new message.
  */
 export const BatchFindUsersResponseSchema: GenMessage<BatchFindUsersResponse> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 10);
+  messageDesc(file_flick_user_v1_user, 14);
 
 /**
  * @generated from message flick.user.v1.BatchGetUsersRequest
@@ -310,7 +362,7 @@ export type BatchGetUsersRequest = Message<"flick.user.v1.BatchGetUsersRequest">
  * Use `create(BatchGetUsersRequestSchema)` to create a new message.
  */
 export const BatchGetUsersRequestSchema: GenMessage<BatchGetUsersRequest> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 11);
+  messageDesc(file_flick_user_v1_user, 15);
 
 /**
  * @generated from message flick.user.v1.BatchGetUsersResponse
@@ -327,7 +379,7 @@ export type BatchGetUsersResponse = Message<"flick.user.v1.BatchGetUsersResponse
  * Use `create(BatchGetUsersResponseSchema)` to create a new message.
  */
 export const BatchGetUsersResponseSchema: GenMessage<BatchGetUsersResponse> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 12);
+  messageDesc(file_flick_user_v1_user, 16);
 
 /**
  * Accounts, credentials and public profiles.
@@ -354,6 +406,26 @@ export const UserService: GenService<{
     methodKind: "unary";
     input: typeof LoginRequestSchema;
     output: typeof LoginResponseSchema;
+  },
+  /**
+   * Revokes the token that the call is made with.
+   *
+   * @generated from rpc flick.user.v1.UserService.Logout
+   */
+  logout: {
+    methodKind: "unary";
+    input: typeof LogoutRequestSchema;
+    output: typeof LogoutResponseSchema;
+  },
+  /**
+   * Revokes every token that the viewer was issued so far.
+   *
+   * @generated from rpc flick.user.v1.UserService.LogoutEverywhere
+   */
+  logoutEverywhere: {
+    methodKind: "unary";
+    input: typeof LogoutEverywhereRequestSchema;
+    output: typeof LogoutEverywhereResponseSchema;
   },
   /**
    * @generated from rpc flick.user.v1.UserService.GetUser
