@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 
 import { accessLog } from "./access-log.ts";
+import type { Auth } from "./auth.ts";
 import { addDocs } from "./docs.ts";
 import { addEndpoints, type GatewayEnv } from "./endpoint.ts";
 import { endpoints } from "./endpoints.ts";
@@ -13,6 +14,7 @@ import type { RateLimit } from "./rate-limit.ts";
 import type { Redis } from "./redis.ts";
 
 export interface AppDeps {
+  auth: Auth;
   origin: Origin;
   /** Null where there is none: then what the locations of the edge would share stays in each. */
   redis: Redis | null;

@@ -9,7 +9,7 @@ import type { AppDeps } from "./app.ts";
 import { emptyOf } from "./fields.ts";
 import { callFrom } from "./origin.ts";
 import type { ParamsSchema } from "./param-schemas.ts";
-import { checkParams, mediaType, readParams, tokenFrom, type Params as SentParams } from "./params.ts";
+import { checkParams, mediaType, queryParams, readParams, tokenFrom, type Params as SentParams } from "./params.ts";
 import type { LimitedCall } from "./rate-limit.ts";
 
 export interface GatewayEnv {
@@ -109,7 +109,7 @@ async function answerOf(declared: Endpoint, c: GatewayContext, deps: AppDeps): P
   const { limits } = deps;
   let request: ReadRequest;
   try {
-    request = await readRequest(declared, c);
+    request = await readRequest(declared, c, deps);
   } finally {
     // Also of what is not as it should be; only now it is known whose it is.
     await limits.request(c);
@@ -132,16 +132,34 @@ async function answerOf(declared: Endpoint, c: GatewayContext, deps: AppDeps): P
 type ReadRequest = "upload" | { sent: SentParams; token: string | undefined };
 
 /** What came, and whose it is. */
-async function readRequest(declared: Endpoint, c: GatewayContext): Promise<ReadRequest> {
+async function readRequest(declared: Endpoint, c: GatewayContext, deps: AppDeps): Promise<ReadRequest> {
   const { method, access, mayBeEmpty } = declared;
   const asked = c.req.method === "HEAD" ? "GET" : c.req.method;
   if (asked !== method) {
     c.header("allow", allowed[method]);
     throw flickError(Reason.METHOD_NOT_ALLOWED, `This path takes ${method} requests.`);
   }
-  if (declared.upload && (!declared.handle || isMultipart(c))) return "upload";
+  if (declared.upload && (!declared.handle || isMultipart(c))) {
+    // A token may follow in the body, where the service looks for it.
+    await identify(c, queryParams(c.req.url), "optional", deps);
+    return "upload";
+  }
   const sent = await readParams(c.req.raw, mayBeEmpty === undefined ? {} : { mayBeEmpty });
-  return { sent, token: access === "public" ? undefined : tokenFrom(c.req.raw.headers, sent) };
+  return { sent, token: await identify(c, sent, access, deps) };
+}
+
+/** Whose call it is. @returns the token, undefined when there is none. */
+async function identify(
+  c: GatewayContext,
+  sent: SentParams,
+  access: Endpoint["access"],
+  { auth }: AppDeps,
+): Promise<string | undefined> {
+  if (access === "public") return undefined;
+  const token = tokenFrom(c.req.raw.headers, sent);
+  if (token !== undefined) await auth.identify(c, token);
+  else if (access === "required") throw flickError(Reason.UNAUTHENTICATED, "sign in first: a token is missing");
+  return token;
 }
 
 function isMultipart(c: GatewayContext): boolean {

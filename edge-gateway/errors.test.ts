@@ -4,7 +4,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { flickError } from "@flick/proto/errors.ts";
 import { ErrorDetailSchema, Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { startFixture, startFixtureOrigin, until, type Fixture } from "./testing.ts";
+import { startFixture, startFixtureOrigin, until, type Fixture, viewerToken } from "./testing.ts";
 
 let fixture: Fixture;
 beforeAll(async () => {
@@ -21,7 +21,7 @@ async function feedAfter(error: unknown) {
       throw error;
     },
   });
-  return fixture.call("/feed/?token=t");
+  return fixture.call(`/feed/?token=${viewerToken}`);
 }
 
 describe("an error of the origin", () => {
@@ -317,7 +317,7 @@ describe("a request", () => {
     const lines = ids.flatMap(linesOf);
     expect(lines.map(({ level, method, route, status }) => [level, method, route, status])).toEqual([
       ["info", "POST", "/douyin/user/login", 500],
-      ["info", "GET", "/douyin/feed", 503],
+      ["info", "GET", "/douyin/feed", 401],
       ["info", "GET", "unmatched", 404],
     ]);
     expect(lines[0]).toEqual({

@@ -2,6 +2,7 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { Hono } from "hono";
 
 import { createApp } from "./app.ts";
+import { createAuth } from "./auth.ts";
 import type { GatewayContext, GatewayEnv } from "./endpoint.ts";
 import { readBindings } from "./env.ts";
 import { createGatewayConfig } from "./live-config.ts";
@@ -38,6 +39,7 @@ export function createGateway(bindings: unknown, runtime: Runtime): Gateway {
   } = result.settings;
   const redis = url && token ? connectRedis({ url, token }) : null;
   const origin = createOrigin(ORIGIN_URL);
+  const auth = createAuth({ fetchKeys: origin.publicKeys, redis, log: consoleLog });
   const config = createGatewayConfig(redis, consoleLog);
   const limits = createRateLimit({
     limiters: tierLimiters(bindings, {
@@ -50,7 +52,7 @@ export function createGateway(bindings: unknown, runtime: Runtime): Gateway {
     ipFactor,
     settings: () => config.current().limits,
   });
-  return { app: createApp({ origin, redis, config, limits, log: consoleLog, maxUploadBytes: MAX_UPLOAD_BYTES }) };
+  return { app: createApp({ auth, origin, redis, config, limits, log: consoleLog, maxUploadBytes: MAX_UPLOAD_BYTES }) };
 }
 
 /** Says what to mend to the person who deploys. Names of bindings are no secret; their values are not quoted. */

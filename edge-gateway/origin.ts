@@ -1,4 +1,5 @@
 import { Code, ConnectError, createClient, type CallOptions, type Client, type Interceptor } from "@connectrpc/connect";
+import { publicKeysPath } from "@flick/platform/access-token/keys.ts";
 import { createUnaryTransport } from "@flick/platform/rpc/unary-transport.ts";
 import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
 import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
@@ -22,6 +23,8 @@ export interface Origin {
   publish: UploadRelay<PublishResponse>;
   uploadProfile: UploadRelay<UpdateUserResponse>;
   stream: StreamRelay;
+  /** Asks the user service for its public keys. */
+  publicKeys: (signal: AbortSignal) => Promise<Response>;
 }
 
 /** Deadline of a call that sets none of its own. */
@@ -47,6 +50,7 @@ export function createOrigin(baseUrl: string): Origin {
     publish: createUploadRelay(baseUrl, videoUpload),
     uploadProfile: createUploadRelay(baseUrl, profileUpload),
     stream: createStreamRelay(baseUrl),
+    publicKeys: (signal) => fetch(`${baseUrl}${publicKeysPath}`, { redirect: "manual", signal }),
   };
 }
 

@@ -52,7 +52,7 @@ export function tokenFrom(headers: Headers, params: Params): string | undefined 
   const bearer = /^bearer\s+(\S.*)$/i.exec(headers.get("authorization") ?? "")?.[1];
   const token = bearer?.trim() || params.get("token");
   if (token !== undefined && !/^[\x21-\x7e]{1,4096}$/.test(token))
-    throw flickError(Reason.UNAUTHENTICATED, "The token is not valid.");
+    throw flickError(Reason.UNAUTHENTICATED, "the token is not valid: sign in again");
   return token;
 }
 

@@ -1,6 +1,8 @@
 import { createConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import { createFetchHandler } from "@connectrpc/connect/protocol";
 import { startGateway, type Gateway } from "@flick/dev/gateway.ts";
+import { publicKeysPath } from "@flick/platform/access-token/keys.ts";
+import { createAuthority } from "@flick/platform/access-token/testing.ts";
 import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
 import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
 import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts";
@@ -9,6 +11,15 @@ import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { streamPath } from "@flick/proto/stream.ts";
 import { profileUploadPath, uploadPath } from "@flick/proto/upload.ts";
+
+/** Issues the tokens that gateways in front of a fixture origin take for good. */
+export const authority = await createAuthority("fixture");
+
+/** User 42's. */
+export const viewerToken = await authority.issue();
+
+/** User 43's. */
+export const otherToken = await authority.issue({ userId: 43 });
 
 type Answers = Partial<
   ServiceImpl<typeof UserService> &
@@ -23,6 +34,8 @@ type Answers = Partial<
   uploadProfile?: (request: Request) => Response | Promise<Response>;
   /** The live stream of messages. */
   stream?: (request: Request) => Response | Promise<Response>;
+  /** The public keys, in place of those of {@link authority}. */
+  publicKeys?: (request: Request) => Response | Promise<Response>;
 };
 
 /** A Connect server that answers what a test tells it to: what is tested is the way from HTTP to RPC and back. */
@@ -45,6 +58,7 @@ export function startFixtureOrigin(port = 0): FixtureOrigin {
       const { pathname } = new URL(request.url);
       if (pathname === uploadPath) return answers.publish?.(request) ?? nothing();
       if (pathname === profileUploadPath) return answers.uploadProfile?.(request) ?? nothing();
+      if (pathname === publicKeysPath) return answers.publicKeys?.(request) ?? new Response(authority.keySet);
       if (pathname === streamPath) return answers.stream?.(request) ?? nothing();
       const router = createConnectRouter({ grpc: false, connect: false });
       router.service(UserService, answers).service(VideoService, answers);

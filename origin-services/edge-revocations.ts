@@ -1,4 +1,3 @@
-import { firstIdAt } from "@flick/db/id.ts";
 import {
   encodeRevocation,
   maxRevocations,
@@ -21,14 +20,16 @@ const connectWithinMs = 3_000;
 const answerWithinMs = 500;
 
 /**
- * KEYS[1] the set; ARGV: id and member of the revocation, the id below which every revoked token has expired, how many members
- * there may be, and for how many seconds the set is of any use.
+ * KEYS[1] the set; ARGV: the revocation, how many there may be, and after how many milliseconds every token has expired. By the time at
+ * which it comes in, and again when it comes in again: readers ask for what is new to them.
  */
 const addScript = `
-redis.call('ZADD', KEYS[1], ARGV[1], ARGV[2])
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', '(' .. ARGV[3])
-redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -ARGV[4] - 1)
-redis.call('EXPIRE', KEYS[1], ARGV[5])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+redis.call('ZADD', KEYS[1], now, ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[3])
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -ARGV[2] - 1)
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1`;
 
 /** @param options.tokenLifetimeMs after it no revocation matters any more. */
@@ -40,11 +41,8 @@ export function createEdgeRevocations(options: { url: string; log: Log; tokenLif
   return {
     async publish(revocation) {
       if (!connection.isConnected()) return false;
-      const { id, expiresAt } = revocation;
-      if (expiresAt <= Date.now()) return true;
-      const oldest = firstIdAt(Date.now() - tokenLifetimeMs);
-      const lifetimeS = Math.ceil(tokenLifetimeMs / 1000);
-      const args = [id, encodeRevocation(revocation), oldest, maxRevocations, lifetimeS];
+      if (revocation.expiresAt <= Date.now()) return true;
+      const args = [encodeRevocation(revocation), maxRevocations, tokenLifetimeMs];
       try {
         await runScript(connection, addScript, [revocationsKey], args, answerWithinMs);
         return true;

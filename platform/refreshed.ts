@@ -14,12 +14,14 @@ export interface RefreshOptions<T> {
   load: (signal: AbortSignal, previous: T | null) => Promise<T>;
   /** A value of this age is used as it is; an older one too, but is renewed meanwhile. */
   freshMs: number;
-  /** A value of this age is waited for, as long as it can be had. */
+  /** In place of a value of this age a new one is waited for, unless the last attempt has failed. */
   staleMs: number;
   /** Between the beginnings of two attempts. */
   retryMs: number;
   timeoutMs: number;
   onFailure?: (error: unknown) => void;
+  /** Is there before the first one could be loaded; without it, that one is waited for. */
+  initial?: T;
   now?: () => number;
 }
 
@@ -33,30 +35,33 @@ const lookMs = 5;
  */
 export function createRefreshed<T extends object>(options: RefreshOptions<T>): Refreshed<T> {
   const { freshMs, staleMs, retryMs, timeoutMs, now = Date.now } = options;
-  let value: T | null = null;
+  let value = options.initial ?? null;
   let loadedAt = -Infinity;
   let attemptedAt = -Infinity;
   let attemptEndsAt = -Infinity;
+  let failing = false;
 
   return {
-    get: (keepAlive) => read(freshMs, staleMs, keepAlive),
-    async renew(keepAlive) {
-      const renewed = await read(retryMs, retryMs, keepAlive);
-      return loadedAt === attemptedAt ? renewed : null;
+    async get(keepAlive = () => {}) {
+      const age = now() - loadedAt;
+      const wait = value === null || (age >= staleMs && !failing);
+      if (age >= freshMs) await attemptIfDue(wait, keepAlive);
+      return value;
+    },
+    async renew(keepAlive = () => {}) {
+      if (now() - loadedAt >= retryMs) await attemptIfDue(true, keepAlive);
+      return loadedAt === attemptedAt ? value : null;
     },
   };
 
-  async function read(fresh: number, stale: number, keepAlive: KeepAlive = () => {}): Promise<T | null> {
-    const age = now() - loadedAt;
-    if (age < fresh) return value;
+  async function attemptIfDue(wait: boolean, keepAlive: KeepAlive): Promise<void> {
     if (now() < attemptEndsAt) {
-      if (age >= stale) await attemptOfAnother();
+      if (wait) await attemptOfAnother();
     } else if (now() - attemptedAt >= retryMs) {
       const attempt = load();
-      if (age >= stale) await attempt;
+      if (wait) await attempt;
       else keepAlive(attempt);
     }
-    return value;
   }
 
   async function load(): Promise<void> {
@@ -67,7 +72,9 @@ export function createRefreshed<T extends object>(options: RefreshOptions<T>): R
       const loaded = await options.load(AbortSignal.timeout(timeoutMs), value);
       // What an attempt brings that was given up for lost is not newer than what the next one brought.
       if (began >= loadedAt) [value, loadedAt] = [loaded, began];
+      failing = false;
     } catch (error) {
+      failing = true;
       options.onFailure?.(error);
     } finally {
       if (attemptedAt === began) attemptEndsAt = -Infinity;

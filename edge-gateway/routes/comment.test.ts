@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { startFixture, type Fixture } from "../testing.ts";
+import { startFixture, type Fixture, viewerToken } from "../testing.ts";
 
 setDefaultTimeout(30_000);
 
@@ -49,21 +49,26 @@ function answerActions(): unknown[] {
 describe("/comment/action", () => {
   test("posts, and answers the comment with its date in UTC", async () => {
     const asked = answerActions();
-    const body = new URLSearchParams({ token: "t", video_id: "3", action_type: "1", comment_text: " nice 🎬 " });
+    const body = new URLSearchParams({
+      token: viewerToken,
+      video_id: "3",
+      action_type: "1",
+      comment_text: " nice 🎬 ",
+    });
     const { status, json } = await fixture.call("/comment/action", { method: "POST", body });
     expect(status).toBe(200);
     expect(json).toEqual({ status_code: 0, status_msg: "success", comment: commentJson });
-    expect(asked).toEqual([{ videoId: 3n, content: " nice 🎬 ", authorization: "Bearer t" }]);
+    expect(asked).toEqual([{ videoId: 3n, content: " nice 🎬 ", authorization: `Bearer ${viewerToken}` }]);
   });
 
   test("deletes, and answers an empty comment", async () => {
     const asked = answerActions();
     const { json } = await fixture.call(
-      "/comment/action/?token=t&video_id=3&action_type=2&comment_id=9.9e%2B01&comment_text=ignored",
+      `/comment/action/?token=${viewerToken}&video_id=3&action_type=2&comment_id=9.9e%2B01&comment_text=ignored`,
       { method: "POST" },
     );
     expect(json).toEqual({ status_code: 0, status_msg: "success", comment: emptyComment });
-    expect(asked).toEqual([{ videoId: 3n, commentId: 99n, authorization: "Bearer t" }]);
+    expect(asked).toEqual([{ videoId: 3n, commentId: 99n, authorization: `Bearer ${viewerToken}` }]);
   });
 
   test.each([
@@ -79,7 +84,7 @@ describe("/comment/action", () => {
     ["comment_id", "video_id=1&action_type=2&comment_id=9223372036854775808"],
   ])("names a bad %s: %s", async (name, query) => {
     const asked = answerActions();
-    const { status, json } = await fixture.call(`/comment/action/?token=t&${query}`, { method: "POST" });
+    const { status, json } = await fixture.call(`/comment/action/?token=${viewerToken}&${query}`, { method: "POST" });
     expect(status).toBe(200);
     expect(json).toEqual({
       status_code: Reason.INVALID_PARAMETER,
@@ -93,7 +98,7 @@ describe("/comment/action", () => {
     fixture.origin.answer({
       deleteComment: () => Promise.reject(flickError(Reason.COMMENT_NOT_YOURS, "comment_id: not yours")),
     });
-    const path = "/comment/action/?token=t&video_id=3&action_type=2&comment_id=5";
+    const path = `/comment/action/?token=${viewerToken}&video_id=3&action_type=2&comment_id=5`;
     const { status, json } = await fixture.call(path, { method: "POST" });
     expect(status).toBe(200);
     expect(json).toEqual({ status_code: 40002, status_msg: "comment_id: not yours", comment: emptyComment });
@@ -114,7 +119,10 @@ function answerList() {
 describe("/comment/list", () => {
   test("answers the Comment objects, with and without a token", async () => {
     const asked = answerList();
-    for (const path of ["/comment/list?video_id=3", "/comment/list/?video_id=3&token=t&cursor=100&count=101"]) {
+    for (const path of [
+      "/comment/list?video_id=3",
+      `/comment/list/?video_id=3&token=${viewerToken}&cursor=100&count=101`,
+    ]) {
       const { json } = await fixture.call(path);
       expect(json).toEqual({
         status_code: 0,
@@ -126,7 +134,7 @@ describe("/comment/list", () => {
     }
     expect(asked).toEqual([
       { videoId: 3n, cursor: 0n, count: 0, authorization: null },
-      { videoId: 3n, cursor: 100n, count: 100, authorization: "Bearer t" },
+      { videoId: 3n, cursor: 100n, count: 100, authorization: `Bearer ${viewerToken}` },
     ]);
   });
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { startFixture, type Fixture } from "../testing.ts";
+import { startFixture, type Fixture, viewerToken } from "../testing.ts";
 
 setDefaultTimeout(30_000);
 
@@ -34,27 +34,30 @@ function answerAction(): Asked[] {
 
 describe("/favorite/action", () => {
   test.each<[string, RequestInit]>([
-    ["?token=t&video_id=12&action_type=1", {}],
-    ["/?token=t&video_id=1.2e%2B01&action_type=1.0", {}],
-    ["/?token=t&video_id=1.2e+01&action_type=1e0", {}],
-    ["/", { body: new URLSearchParams({ token: "t", video_id: "12", action_type: "1" }) }],
-    ["/", { body: JSON.stringify({ token: "t", video_id: 12, action_type: 1 }), headers: json }],
+    [`?token=${viewerToken}&video_id=12&action_type=1`, {}],
+    [`/?token=${viewerToken}&video_id=1.2e%2B01&action_type=1.0`, {}],
+    [`/?token=${viewerToken}&video_id=1.2e+01&action_type=1e0`, {}],
+    ["/", { body: new URLSearchParams({ token: viewerToken, video_id: "12", action_type: "1" }) }],
+    ["/", { body: JSON.stringify({ token: viewerToken, video_id: 12, action_type: 1 }), headers: json }],
     [
       "/?video_id=9&action_type=2",
-      { body: JSON.stringify({ token: "t", video_id: 12, action_type: 1 }), headers: json },
+      { body: JSON.stringify({ token: viewerToken, video_id: 12, action_type: 1 }), headers: json },
     ],
-    ["/?video_id=12", { body: new URLSearchParams({ action_type: "1" }), headers: { authorization: "Bearer t" } }],
+    [
+      "/?video_id=12",
+      { body: new URLSearchParams({ action_type: "1" }), headers: { authorization: `Bearer ${viewerToken}` } },
+    ],
   ])("likes what %s asks for", async (path, init) => {
     const asked = answerAction();
     const { status, json: body } = await fixture.call(`/favorite/action${path}`, { method: "POST", ...init });
     expect(status).toBe(200);
     expect(body).toEqual({ status_code: 0, status_msg: "success" });
-    expect(asked).toEqual([{ videoId: 12n, favorite: true, authorization: "Bearer t" }]);
+    expect(asked).toEqual([{ videoId: 12n, favorite: true, authorization: `Bearer ${viewerToken}` }]);
   });
 
   test("unlikes under 2", async () => {
     const asked = answerAction();
-    await fixture.call("/favorite/action/?token=t&video_id=12&action_type=2", { method: "POST" });
+    await fixture.call(`/favorite/action/?token=${viewerToken}&video_id=12&action_type=2`, { method: "POST" });
     expect(asked[0]?.favorite).toBe(false);
   });
 
@@ -77,7 +80,9 @@ describe("/favorite/action", () => {
     ["action_type", "video_id=1&action_type=constructor"],
   ])("names a bad %s: %s", async (name, query) => {
     const asked = answerAction();
-    const { status, json: body } = await fixture.call(`/favorite/action/?token=t&${query}`, { method: "POST" });
+    const { status, json: body } = await fixture.call(`/favorite/action/?token=${viewerToken}&${query}`, {
+      method: "POST",
+    });
     expect(status).toBe(200);
     expect(body).toEqual({ status_code: Reason.INVALID_PARAMETER, status_msg: expect.stringContaining(name) });
     expect(asked).toEqual([]);
@@ -87,7 +92,10 @@ describe("/favorite/action", () => {
     fixture.origin.answer({
       setFavorite: () => Promise.reject(flickError(Reason.VIDEO_NOT_FOUND, "video_id: there is no such video")),
     });
-    const { status, json: body } = await fixture.call("/favorite/action/?video_id=1&action_type=1", { method: "POST" });
+    const { status, json: body } = await fixture.call(
+      `/favorite/action/?token=${viewerToken}&video_id=1&action_type=1`,
+      { method: "POST" },
+    );
     expect(status).toBe(200);
     expect(body).toEqual({ status_code: 30003, status_msg: "video_id: there is no such video" });
   });
@@ -114,7 +122,7 @@ describe("/favorite/list", () => {
   test("answers the videos in the order of the service", async () => {
     const asked = answerList();
     for (const path of ["/favorite/list", "/favorite/list/"]) {
-      const { json: body } = await fixture.call(`${path}?user_id=7&token=t&cursor=55&count=1000`);
+      const { json: body } = await fixture.call(`${path}?user_id=7&token=${viewerToken}&cursor=55&count=1000`);
       expect(body).toEqual({
         status_code: 0,
         status_msg: "success",
@@ -126,20 +134,20 @@ describe("/favorite/list", () => {
         has_more: true,
       });
     }
-    const each = { userId: 7n, cursor: 55n, count: 100, authorization: "Bearer t" };
+    const each = { userId: 7n, cursor: 55n, count: 100, authorization: `Bearer ${viewerToken}` };
     expect(asked).toEqual([each, each]);
   });
 
   test.each(["", "&user_id=", "&user_id=0"])("asks for the caller's own with %p", async (query) => {
     const asked = answerList();
-    await fixture.call(`/favorite/list/?token=t${query}`);
-    expect(asked).toEqual([{ userId: 0n, cursor: 0n, count: 0, authorization: "Bearer t" }]);
+    await fixture.call(`/favorite/list/?token=${viewerToken}${query}`);
+    expect(asked).toEqual([{ userId: 0n, cursor: 0n, count: 0, authorization: `Bearer ${viewerToken}` }]);
   });
 
   test.each(["user_id", "cursor", "count"])("refuses a bad %s by name, with its empty fields", async (name) => {
     answerList();
     for (const value of ["-1", "x", "9007199254740992"]) {
-      const { json: body } = await fixture.call(`/favorite/list/?${name}=${value}`);
+      const { json: body } = await fixture.call(`/favorite/list/?${name}=${value}&token=${viewerToken}`);
       expect(body).toEqual({
         status_code: 10001,
         status_msg: expect.stringContaining(name),

@@ -4,7 +4,7 @@ import { codeToHttpStatus, errorToJson } from "@connectrpc/connect/protocol-conn
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { startFixture, until, type Fixture } from "../testing.ts";
+import { startFixture, until, type Fixture, viewerToken } from "../testing.ts";
 
 setDefaultTimeout(30_000);
 
@@ -30,13 +30,13 @@ describe("/message/action", () => {
     const asked = answerSend();
     for (const path of ["/message/action", "/message/action/"]) {
       const { status, json } = await fixture.call(
-        `${path}?token=t&to_user_id=1.2e%2B01&action_type=1&content=hi%20%F0%9F%91%8B`,
+        `${path}?token=${viewerToken}&to_user_id=1.2e%2B01&action_type=1&content=hi%20%F0%9F%91%8B`,
         { method: "POST" },
       );
       expect(status).toBe(200);
       expect(json).toEqual({ status_code: 0, status_msg: "success" });
     }
-    const each = { toUserId: 12n, content: "hi 👋", authorization: "Bearer t" };
+    const each = { toUserId: 12n, content: "hi 👋", authorization: `Bearer ${viewerToken}` };
     expect(asked).toEqual([each, each]);
   });
 
@@ -51,7 +51,7 @@ describe("/message/action", () => {
     ["content", "to_user_id=1&action_type=1&content="],
   ])("names a bad %s: %s", async (name, query) => {
     const asked = answerSend();
-    const { status, json } = await fixture.call(`/message/action/?token=t&${query}`, { method: "POST" });
+    const { status, json } = await fixture.call(`/message/action/?token=${viewerToken}&${query}`, { method: "POST" });
     expect(status).toBe(200);
     expect(json).toEqual({ status_code: Reason.INVALID_PARAMETER, status_msg: expect.stringContaining(name) });
     expect(asked).toEqual([]);
@@ -60,7 +60,7 @@ describe("/message/action", () => {
   test("takes the longest message, in any way of writing it", async () => {
     const asked = answerSend();
     const content = "鱼".repeat(1000);
-    const body = new URLSearchParams({ token: "t", to_user_id: "1", action_type: "1", content });
+    const body = new URLSearchParams({ token: viewerToken, to_user_id: "1", action_type: "1", content });
     await fixture.call("/message/action/", { method: "POST", body });
     expect(asked[0]?.content).toBe(content);
   });
@@ -85,7 +85,7 @@ describe("/message/chat", () => {
   test("answers the Message objects", async () => {
     answerChat();
     for (const path of ["/message/chat", "/message/chat/"]) {
-      const { json } = await fixture.call(`${path}?token=t&to_user_id=2`);
+      const { json } = await fixture.call(`${path}?token=${viewerToken}&to_user_id=2`);
       expect(json).toEqual({
         status_code: 0,
         status_msg: "success",
@@ -107,7 +107,7 @@ describe("/message/chat", () => {
     ["pre_msg_time=9&cursor=5", { afterMs: 9n, cursor: 5n }],
   ])("asks for the page of %p", async (query, expected) => {
     const asked = answerChat();
-    await fixture.call(`/message/chat/?token=t&to_user_id=2&${query}`);
+    await fixture.call(`/message/chat/?token=${viewerToken}&to_user_id=2&${query}`);
     expect(asked).toEqual([{ peerId: 2n, afterMs: 0n, cursor: 0n, count: 0, ...expected }]);
   });
 
@@ -121,7 +121,7 @@ describe("/message/chat", () => {
     ["cursor", "to_user_id=1&cursor=x"],
   ])("names a bad %s: %p", async (name, query) => {
     const asked = answerChat();
-    const { status, json } = await fixture.call(`/message/chat/?token=t&${query}`);
+    const { status, json } = await fixture.call(`/message/chat/?token=${viewerToken}&${query}`);
     expect(status).toBe(200);
     expect(json).toEqual({
       status_code: 10001,
@@ -166,7 +166,7 @@ describe("/message/stream", () => {
   test("passes events on as they come, and ends when its client goes", async () => {
     const { asked, writer, cancelled } = answerStream();
     const abort = new AbortController();
-    const response = await openStream("/?token=t", { signal: abort.signal });
+    const response = await openStream(`/?token=${viewerToken}`, { signal: abort.signal });
     expect(response.status).toBe(200);
     expect(response.headers.get("content-type")).toBe("text/event-stream; charset=utf-8");
     expect(response.headers.get("cache-control")).toBe("no-store");
@@ -177,15 +177,17 @@ describe("/message/stream", () => {
       (await writer).enqueue(new TextEncoder().encode(event));
       expect((await reader?.read())?.value).toBe(event);
     }
-    expect(asked).toEqual([{ query: "", authorization: "Bearer t", requestId: expect.stringMatching(/.{36}/) }]);
+    expect(asked).toEqual([
+      { query: "", authorization: `Bearer ${viewerToken}`, requestId: expect.stringMatching(/.{36}/) },
+    ]);
     abort.abort();
     await until(cancelled);
   });
 
   test.each<[string, Record<string, string>, string]>([
-    ["?token=t&to_user_id=1.2e%2B01&since=1790000000123", {}, "?peer_id=12&since=1790000000123"],
-    ["?token=t&since=5", { "last-event-id": "7-a-b" }, "?since=7-a-b"],
-    ["?token=t&to_user_id=0", {}, ""],
+    [`?token=${viewerToken}&to_user_id=1.2e%2B01&since=1790000000123`, {}, "?peer_id=12&since=1790000000123"],
+    [`?token=${viewerToken}&since=5`, { "last-event-id": "7-a-b" }, "?since=7-a-b"],
+    [`?token=${viewerToken}&to_user_id=0`, {}, ""],
   ])("asks the origin for what %s means", async (query, headers, expected) => {
     const { asked, writer } = answerStream();
     const response = await openStream(query, { headers });
@@ -204,24 +206,24 @@ describe("/message/stream", () => {
     fixture.origin.answer({
       stream: () => Response.json(errorToJson(error, undefined), { status: codeToHttpStatus(error.code) }),
     });
-    const answer = await fixture.call("/message/stream/?token=t");
+    const answer = await fixture.call(`/message/stream/?token=${viewerToken}`);
     expect(answer.status).toBe(status);
     expect(answer.json).toEqual({ status_code: reason, status_msg: "since: not so" });
   });
 
   test("says that an origin that cannot answer is away", async () => {
     fixture.origin.answer({ stream: () => new Response("bad gateway", { status: 502 }) });
-    expect((await fixture.call("/message/stream/?token=t")).status).toBe(503);
+    expect((await fixture.call(`/message/stream/?token=${viewerToken}`)).status).toBe(503);
   });
 
   test("refuses a bad to_user_id by name", async () => {
-    const { json } = await fixture.call("/message/stream/?token=t&to_user_id=x");
+    const { json } = await fixture.call(`/message/stream/?token=${viewerToken}&to_user_id=x`);
     expect(json).toEqual({ status_code: 10001, status_msg: expect.stringContaining("to_user_id") });
   });
 
   test("opens nothing for a HEAD", async () => {
     const { asked } = answerStream();
-    const response = await openStream("?token=t", { method: "HEAD" });
+    const response = await openStream(`?token=${viewerToken}`, { method: "HEAD" });
     expect(response.headers.get("content-type")).toStartWith("text/event-stream");
     expect(asked).toEqual([]);
   });

@@ -5,7 +5,7 @@ import { errorToJson } from "@connectrpc/connect/protocol-connect";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { startFixture, until, type Fixture } from "../testing.ts";
+import { type Fixture, otherToken, startFixture, until, viewerToken } from "../testing.ts";
 
 const maxUploadBytes = 50_000_000;
 
@@ -124,19 +124,19 @@ test("passes on a token and a title from where only the gateway sees them, and t
   const { body, type } = file(100);
   const headers = { "content-type": type };
   const title = encodeURIComponent("a 🎬 & b");
-  const { headers: answered } = await fixture.call(`/publish/action/?token=query&title=${title}`, {
+  const { headers: answered } = await fixture.call(`/publish/action/?token=${viewerToken}&title=${title}`, {
     method: "POST",
     body,
     headers,
   });
-  await fixture.call("/publish/action/?token=query", {
+  await fixture.call(`/publish/action/?token=${viewerToken}`, {
     method: "POST",
     body,
-    headers: { ...headers, authorization: "Bearer header" },
+    headers: { ...headers, authorization: `Bearer ${otherToken}` },
   });
   expect(seen.map((upload) => [upload.headers.get("authorization"), upload.url.searchParams.get("title")])).toEqual([
-    ["Bearer query", "a 🎬 & b"],
-    ["Bearer header", null],
+    [`Bearer ${viewerToken}`, "a 🎬 & b"],
+    [`Bearer ${otherToken}`, null],
   ]);
   expect(seen[0]?.url.searchParams.has("token")).toBe(false);
   expect([seen[0]?.headers.get("x-request-id")]).toEqual([answered.get("x-request-id")]);

@@ -4,7 +4,7 @@ import type { HandlerContext } from "@connectrpc/connect";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { startFixture, type Fixture } from "../testing.ts";
+import { startFixture, type Fixture, viewerToken } from "../testing.ts";
 
 setDefaultTimeout(30_000);
 
@@ -29,13 +29,15 @@ describe("/relation/action", () => {
   test("follows under 1 and unfollows under 2", async () => {
     const asked = answerAction();
     for (const path of ["/relation/action?action_type=1", "/relation/action/?action_type=2"]) {
-      const { status, json } = await fixture.call(`${path}&token=t&to_user_id=1.2e%2B01`, { method: "POST" });
+      const { status, json } = await fixture.call(`${path}&token=${viewerToken}&to_user_id=1.2e%2B01`, {
+        method: "POST",
+      });
       expect(status).toBe(200);
       expect(json).toEqual({ status_code: 0, status_msg: "success" });
     }
     expect(asked).toEqual([
-      { userId: 12n, follow: true, authorization: "Bearer t" },
-      { userId: 12n, follow: false, authorization: "Bearer t" },
+      { userId: 12n, follow: true, authorization: `Bearer ${viewerToken}` },
+      { userId: 12n, follow: false, authorization: `Bearer ${viewerToken}` },
     ]);
   });
 
@@ -50,7 +52,7 @@ describe("/relation/action", () => {
     ["action_type", "to_user_id=1&action_type=3"],
   ])("names a bad %s: %s", async (name, query) => {
     const asked = answerAction();
-    const { status, json } = await fixture.call(`/relation/action/?token=t&${query}`, { method: "POST" });
+    const { status, json } = await fixture.call(`/relation/action/?token=${viewerToken}&${query}`, { method: "POST" });
     expect(status).toBe(200);
     expect(json).toEqual({ status_code: Reason.INVALID_PARAMETER, status_msg: expect.stringContaining(name) });
     expect(asked).toEqual([]);
@@ -60,7 +62,7 @@ describe("/relation/action", () => {
     fixture.origin.answer({
       setFollow: () => Promise.reject(flickError(Reason.SELF_FOLLOW, "to_user_id: nobody follows themselves")),
     });
-    const path = "/relation/action/?token=t&to_user_id=1&action_type=1";
+    const path = `/relation/action/?token=${viewerToken}&to_user_id=1&action_type=1`;
     const { status, json } = await fixture.call(path, { method: "POST" });
     expect(status).toBe(200);
     expect(json).toEqual({ status_code: 50001, status_msg: "to_user_id: nobody follows themselves" });
@@ -96,7 +98,7 @@ describe.each(["follow", "follower", "friend"])("/relation/%s/list", (list) => {
   test("answers its people", async () => {
     const asked = answerLists();
     for (const path of [`/relation/${list}/list`, `/relation/${list}/list/`]) {
-      const { json } = await fixture.call(`${path}?user_id=7&token=t&cursor=44&count=1000`);
+      const { json } = await fixture.call(`${path}?user_id=7&token=${viewerToken}&cursor=44&count=1000`);
       expect(json).toEqual({
         status_code: 0,
         status_msg: "success",
@@ -112,19 +114,19 @@ describe.each(["follow", "follower", "friend"])("/relation/%s/list", (list) => {
         has_more: true,
       });
     }
-    const each = { list, userId: 7n, cursor: 44n, count: 100, authorization: "Bearer t" };
+    const each = { list, userId: 7n, cursor: 44n, count: 100, authorization: `Bearer ${viewerToken}` };
     expect(asked).toEqual([each, each]);
   });
 
   test("asks for the caller's own without a user id", async () => {
     const asked = answerLists();
-    await fixture.call(`/relation/${list}/list/?token=t`);
-    expect(asked).toEqual([{ list, userId: 0n, cursor: 0n, count: 0, authorization: "Bearer t" }]);
+    await fixture.call(`/relation/${list}/list/?token=${viewerToken}`);
+    expect(asked).toEqual([{ list, userId: 0n, cursor: 0n, count: 0, authorization: `Bearer ${viewerToken}` }]);
   });
 
   test.each(["user_id", "cursor", "count"])("refuses a bad %s by name, with its empty fields", async (name) => {
     const asked = answerLists();
-    const { status, json } = await fixture.call(`/relation/${list}/list/?${name}=-1`);
+    const { status, json } = await fixture.call(`/relation/${list}/list/?${name}=-1&token=${viewerToken}`);
     expect(status).toBe(200);
     expect(json).toEqual({
       status_code: 10001,

@@ -4,7 +4,7 @@ import { errorToJson } from "@connectrpc/connect/protocol-connect";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { startFixture, type Fixture } from "../testing.ts";
+import { startFixture, type Fixture, viewerToken } from "../testing.ts";
 
 let fixture: Fixture;
 beforeAll(async () => {
@@ -30,14 +30,14 @@ function takeCalls() {
 const form = (type: string, body: string): RequestInit => ({
   method: "POST",
   body,
-  headers: { "content-type": type, authorization: "Bearer t" },
+  headers: { "content-type": type, authorization: `Bearer ${viewerToken}` },
 });
 const urlencoded = "application/x-www-form-urlencoded";
 
 test.each<[string, string, RequestInit, string | undefined]>([
   ["a form", path, form(urlencoded, "signature=hello+%F0%9F%91%8B"), "hello 👋"],
   ["JSON", path, form("application/json", '{"signature":"hello"}'), "hello"],
-  ["the query", `${path}?signature=hello&token=t`, { method: "POST" }, "hello"],
+  ["the query", `${path}?signature=hello&token=${viewerToken}`, { method: "POST" }, "hello"],
   ["a form, and is empty", path, form(urlencoded, "signature="), ""],
   ["JSON, and is empty", `${path}?signature=old`, form("application/json", '{"signature":""}'), ""],
   ["nothing", path, form(urlencoded, "other=1"), undefined],
@@ -46,7 +46,7 @@ test.each<[string, string, RequestInit, string | undefined]>([
   const { status, json } = await fixture.call(url, init);
   expect(status).toBe(200);
   expect(json).toMatchObject({ status_code: 0, status_msg: "success", user: { id: 7, signature: "as it is now" } });
-  expect(seen).toEqual([{ signature, token: "Bearer t" }]);
+  expect(seen).toEqual([{ signature, token: `Bearer ${viewerToken}` }]);
 });
 
 test("multipart is passed on as it is, with a signature that is in the query", async () => {
@@ -60,10 +60,10 @@ test("multipart is passed on as it is, with a signature that is in the query", a
   });
   const body = Buffer.alloc(300_000, "flick");
   const headers = { "content-type": "multipart/form-data; boundary=b" };
-  const { json } = await fixture.call(`${path}?signature=&token=t`, { method: "POST", body, headers });
+  const { json } = await fixture.call(`${path}?signature=&token=${viewerToken}`, { method: "POST", body, headers });
   expect(json).toMatchObject({ status_code: 0, user: { id: 7, name: "zoe", avatar: "http://oss/a.jpg" } });
   expect(seen[0]?.bytes.equals(body)).toBe(true);
-  expect(seen[0]?.token).toBe("Bearer t");
+  expect(seen[0]?.token).toBe(`Bearer ${viewerToken}`);
   expect(seen[0]?.url.searchParams.get("signature")).toBe("");
 });
 

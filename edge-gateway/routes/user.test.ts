@@ -4,7 +4,7 @@ import type { HandlerContext } from "@connectrpc/connect";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { startFixture, type Fixture } from "../testing.ts";
+import { type Fixture, otherToken, startFixture, viewerToken } from "../testing.ts";
 
 let fixture: Fixture;
 beforeAll(async () => {
@@ -182,7 +182,7 @@ describe("/user", () => {
 
   test("answers the User object with numbers for ids", async () => {
     answerUser();
-    const { status, json: body } = await fixture.call("/user/?user_id=123456789012345&token=t");
+    const { status, json: body } = await fixture.call(`/user/?user_id=123456789012345&token=${viewerToken}`);
     expect(status).toBe(200);
     expect(body).toEqual({
       status_code: 0,
@@ -213,12 +213,12 @@ describe("/user", () => {
     ["?user_id=9007199254740991", 9007199254740991n],
   ])("asks %p for the right user", async (suffix, userId) => {
     const asked = answerUser();
-    const headers = { authorization: "Bearer t" };
+    const headers = { authorization: `Bearer ${viewerToken}` };
     expect((await fixture.call(`/user${suffix}`, { headers })).json["status_code"]).toBe(0);
     expect((await fixture.call(`/user/${suffix}`, { headers })).json["status_code"]).toBe(0);
     expect(asked).toEqual([
-      { userId, authorization: "Bearer t" },
-      { userId, authorization: "Bearer t" },
+      { userId, authorization: `Bearer ${viewerToken}` },
+      { userId, authorization: `Bearer ${viewerToken}` },
     ]);
   });
 
@@ -238,7 +238,7 @@ describe("/user", () => {
     "0x1",
   ])("refuses the id %p by name", async (id) => {
     const asked = answerUser();
-    const { status, json: body } = await fixture.call(`/user/?user_id=${id}&token=t`);
+    const { status, json: body } = await fixture.call(`/user/?user_id=${id}&token=${viewerToken}`);
     expect(status).toBe(200);
     expect(body).toEqual({ status_code: 10001, status_msg: expect.stringContaining("user_id"), user: noUser });
     expect(asked).toEqual([]);
@@ -246,15 +246,13 @@ describe("/user", () => {
 
   test("lets the header's token win over the query's", async () => {
     const asked = answerUser();
-    await fixture.call("/user/?token=query", { headers: { authorization: "Bearer header" } });
-    await fixture.call("/user/?token=query");
-    await fixture.call("/user/?token=query", { headers: { authorization: "Basic dTpw" } });
-    await fixture.call("/user/");
+    await fixture.call(`/user/?token=${viewerToken}`, { headers: { authorization: `Bearer ${otherToken}` } });
+    await fixture.call(`/user/?token=${viewerToken}`);
+    await fixture.call(`/user/?token=${viewerToken}`, { headers: { authorization: "Basic dTpw" } });
     expect(asked.map(({ authorization }) => authorization)).toEqual([
-      "Bearer header",
-      "Bearer query",
-      "Bearer query",
-      null,
+      `Bearer ${otherToken}`,
+      `Bearer ${viewerToken}`,
+      `Bearer ${viewerToken}`,
     ]);
   });
 
@@ -262,7 +260,7 @@ describe("/user", () => {
     const asked = answerUser();
     const { status, json: body } = await fixture.call("/user/?token=line%0Abreak");
     expect(status).toBe(401);
-    expect(body).toEqual({ status_code: 10002, status_msg: "The token is not valid.", user: noUser });
+    expect(body).toEqual({ status_code: 10002, status_msg: "the token is not valid: sign in again", user: noUser });
     expect(asked).toEqual([]);
   });
 
@@ -270,7 +268,7 @@ describe("/user", () => {
     fixture.origin.answer({
       getUser: () => Promise.reject(flickError(Reason.USER_NOT_FOUND, "there is no such user")),
     });
-    const { status, json: body } = await fixture.call("/user/?user_id=1&token=t");
+    const { status, json: body } = await fixture.call(`/user/?user_id=1&token=${viewerToken}`);
     expect(status).toBe(200);
     expect(body).toEqual({ status_code: 20003, status_msg: "there is no such user", user: noUser });
   });

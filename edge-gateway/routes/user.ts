@@ -58,6 +58,37 @@ export const userEndpoints = [
   }),
 
   endpoint({
+    method: "POST",
+    path: "/douyin/user/logout",
+    tag: "Accounts",
+    summary: "Sign out",
+    description: "The token that this is called with is refused from now on, everywhere within five seconds.",
+    access: "required",
+    params: v.object({}),
+    answer: v.object({}),
+    async handle({ call }, { origin }) {
+      await origin.users.logout({}, call);
+      return {};
+    },
+  }),
+
+  endpoint({
+    method: "POST",
+    path: "/douyin/user/logout/all",
+    tag: "Accounts",
+    summary: "Sign out everywhere",
+    description:
+      "Every token that the caller was issued so far is refused from now on, everywhere within five seconds.",
+    access: "required",
+    params: v.object({}),
+    answer: v.object({}),
+    async handle({ call }, { origin }) {
+      await origin.users.logoutEverywhere({}, call);
+      return {};
+    },
+  }),
+
+  endpoint({
     method: "GET",
     path: "/douyin/user",
     tag: "Accounts",

@@ -4,7 +4,7 @@ import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { VideoStatus } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
-import { startFixture, type Fixture } from "../testing.ts";
+import { startFixture, type Fixture, viewerToken } from "../testing.ts";
 
 let fixture: Fixture;
 beforeAll(async () => {
@@ -77,16 +77,17 @@ describe("/feed", () => {
     const asked = answerFeed();
     await fixture.call("/feed");
     await fixture.call("/feed?token=");
-    await fixture.call("/feed?token=mine");
-    await fixture.call("/feed", { headers: { authorization: "Bearer mine" } });
-    expect(asked.map(({ authorization }) => authorization)).toEqual([null, null, "Bearer mine", "Bearer mine"]);
+    await fixture.call(`/feed?token=${viewerToken}`);
+    await fixture.call("/feed", { headers: { authorization: `Bearer ${viewerToken}` } });
+    const mine = `Bearer ${viewerToken}`;
+    expect(asked.map(({ authorization }) => authorization)).toEqual([null, null, mine, mine]);
   });
 
-  test("leaves it to the origin to refuse a bad token", async () => {
+  test("passes on that the origin refuses a token that seemed good", async () => {
     fixture.origin.answer({
       getFeed: () => Promise.reject(flickError(Reason.UNAUTHENTICATED, "the token is not valid")),
     });
-    const { status, headers, json } = await fixture.call("/feed?token=bad");
+    const { status, headers, json } = await fixture.call(`/feed?token=${viewerToken}`);
     expect(status).toBe(401);
     expect(headers.get("www-authenticate")).toBe("Bearer");
     expect(json).toEqual({
@@ -226,7 +227,7 @@ describe("/publish/list", () => {
   test("answers videos in every state, newest first as the origin gave them", async () => {
     const asked = answerList();
     for (const path of ["/publish/list", "/publish/list/"]) {
-      const { json } = await fixture.call(`${path}?user_id=1.2e%2B01&cursor=34&count=500&token=t`);
+      const { json } = await fixture.call(`${path}?user_id=1.2e%2B01&cursor=34&count=500&token=${viewerToken}`);
       expect(json).toEqual({
         status_code: 0,
         status_msg: "success",
@@ -244,20 +245,20 @@ describe("/publish/list", () => {
       });
     }
     expect(asked).toEqual([
-      { userId: 12n, cursor: 34n, count: 100, authorization: "Bearer t" },
-      { userId: 12n, cursor: 34n, count: 100, authorization: "Bearer t" },
+      { userId: 12n, cursor: 34n, count: 100, authorization: `Bearer ${viewerToken}` },
+      { userId: 12n, cursor: 34n, count: 100, authorization: `Bearer ${viewerToken}` },
     ]);
   });
 
   test("asks for the caller's own without a user id", async () => {
     const asked = answerList();
-    await fixture.call("/publish/list/?token=t");
-    expect(asked).toEqual([{ userId: 0n, cursor: 0n, count: 0, authorization: "Bearer t" }]);
+    await fixture.call(`/publish/list/?token=${viewerToken}`);
+    expect(asked).toEqual([{ userId: 0n, cursor: 0n, count: 0, authorization: `Bearer ${viewerToken}` }]);
   });
 
   test.each(["user_id", "cursor", "count"])("refuses a bad %s by name", async (name) => {
     answerList();
-    const { status, json } = await fixture.call(`/publish/list/?${name}=x`);
+    const { status, json } = await fixture.call(`/publish/list/?${name}=x&token=${viewerToken}`);
     expect(status).toBe(200);
     expect(json).toEqual({
       status_code: 10001,
@@ -284,12 +285,12 @@ describe("/publish/delete", () => {
   test("deletes the video that is named", async () => {
     const asked = answerDelete();
     for (const path of ["/publish/delete", "/publish/delete/"]) {
-      const body = new URLSearchParams({ token: "t", video_id: "12" });
+      const body = new URLSearchParams({ token: viewerToken, video_id: "12" });
       const { status, json } = await fixture.call(path, { method: "POST", body });
       expect(status).toBe(200);
       expect(json).toEqual({ status_code: 0, status_msg: "success" });
     }
-    const each = { videoId: 12n, authorization: "Bearer t" };
+    const each = { videoId: 12n, authorization: `Bearer ${viewerToken}` };
     expect(asked).toEqual([each, each]);
   });
 
@@ -297,7 +298,7 @@ describe("/publish/delete", () => {
     "refuses %p by name",
     async (query) => {
       const asked = answerDelete();
-      const { status, json } = await fixture.call(`/publish/delete/?token=t&${query}`, { method: "POST" });
+      const { status, json } = await fixture.call(`/publish/delete/?token=${viewerToken}&${query}`, { method: "POST" });
       expect(status).toBe(200);
       expect(json).toEqual({ status_code: 10001, status_msg: expect.stringContaining("video_id") });
       expect(asked).toEqual([]);

@@ -1,4 +1,4 @@
-import { importJWK, type CryptoKey } from "jose";
+import { exportJWK, importJWK, type CryptoKey } from "jose";
 import * as v from "valibot";
 
 import { createRefreshed, type Refreshed } from "../refreshed.ts";
@@ -36,6 +36,12 @@ export async function readKeySet(text: string): Promise<KeySet> {
     keys.set(kid, (await importJWK({ kty, crv, x }, "EdDSA")) as CryptoKey);
   }
   return keys;
+}
+
+/** The set as text, in the form that {@link readKeySet} reads. */
+export async function writeKeySet(keySet: KeySet): Promise<string> {
+  const jwks = Array.from(keySet, async ([kid, key]) => ({ ...(await exportJWK(key)), kid, alg: "EdDSA", use: "sig" }));
+  return JSON.stringify({ keys: await Promise.all(jwks) });
 }
 
 /** Keys that never change while the program runs. */

@@ -14,8 +14,8 @@ export interface Revocation {
 }
 
 /**
- * The newest revocations, for the edge: a sorted set of {@link encodeRevocation} by id. What does not fit is refused by the origin alone,
- * where every call ends that the edge does not answer itself.
+ * The newest revocations, for the edge: a sorted set of {@link encodeRevocation} by the time at which they came in (Redis' own,
+ * milliseconds since 1970). What does not fit is refused by the origin alone, where every call ends that the edge does not answer itself.
  */
 export const revocationsKey = "auth::revoked";
 export const maxRevocations = 5_000;
@@ -36,7 +36,7 @@ export function decodeRevocation(text: string): Revocation | null {
 export interface RevocationIndex {
   add(revocation: Revocation): void;
   covers(token: AccessToken): boolean;
-  /** Forgets what is older than this id. */
+  /** Forgets revocations with smaller ids. */
   forgetBefore(id: number): void;
   size(): number;
 }
