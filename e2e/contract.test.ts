@@ -99,7 +99,8 @@ describe("a token that is", () => {
       new UnsecuredJWT({ sub: String(viewer.user_id), iss: "flick", aud: "flick" }).setExpirationTime("1h").encode(),
     expired: async () => {
       const jwk = (await Bun.file(join(flick.dir, "data/secrets/jwt.json")).json()) as JWK & { kid: string };
-      return new SignJWT()
+      return new SignJWT({ gen: 0 })
+        .setJti(crypto.randomUUID())
         .setProtectedHeader({ alg: "EdDSA", typ: "at+jwt", kid: jwk.kid })
         .setIssuer("flick")
         .setAudience("flick")
