@@ -107,7 +107,7 @@ export async function rotateRing(
     const states = new Map(describeRing(ring, { now, tokenLifetimeMs }).map(({ kid, state }) => [kid, state]));
     const kept = ring
       .filter(({ kid }) => states.get(kid) !== "expired")
-      .map(({ d, ...key }) => (d === undefined || states.get(key.kid) === "retired" ? key : { ...key, d }));
+      .map((key) => (states.get(key.kid) === "retired" ? withoutPrivatePart(key) : key));
     if (kept.length >= maxKeys) throw new Error(`a ring has at most ${maxKeys} keys; the oldest must expire first`);
     return [...kept, added];
   });
@@ -126,8 +126,12 @@ export async function removeFromRing(path: string, kid: string, now = Date.now()
     if (left.some(({ d, signs_from }) => d && signs_from <= now)) return left;
     const next = left.find(({ d }) => d);
     if (!next) throw new Error("no other key can sign: rotate first");
-    return left.map((key) => (key === next ? { ...key, signs_from: now } : key));
+    return left.with(left.indexOf(next), { ...next, signs_from: now });
   });
+}
+
+function withoutPrivatePart({ d: _private, ...key }: StoredKey): StoredKey {
+  return key;
 }
 
 async function makeKey(signsFrom: number): Promise<StoredKey> {

@@ -131,7 +131,7 @@ function publicSet(ring: KeyRing): string {
 
 async function importPrivate(ring: KeyRing): Promise<ReadonlyMap<string, CryptoKey>> {
   const imported = ring.flatMap(({ kty, crv, x, d, kid }) =>
-    d ? [importJWK({ kty, crv, x, d }, "EdDSA").then((key) => [kid, key as CryptoKey] as const)] : [],
+    d ? [importJWK({ kty, crv, x, d }, "EdDSA").then((key) => [kid, key] as const)] : [],
   );
   return new Map(await Promise.all(imported));
 }

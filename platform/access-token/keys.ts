@@ -22,7 +22,7 @@ const publicKey = v.object({
   use: v.optional(v.literal("sig")),
 });
 
-const keySet = v.object({ keys: v.pipe(v.array(publicKey), v.minLength(1), v.maxLength(maxKeys)) });
+const storedSet = v.object({ keys: v.pipe(v.array(publicKey), v.minLength(1), v.maxLength(maxKeys)) });
 
 /**
  * Reads a JSON Web Key Set (RFC 7517) of Ed25519 keys.
@@ -30,12 +30,10 @@ const keySet = v.object({ keys: v.pipe(v.array(publicKey), v.minLength(1), v.max
  * @throws {TypeError} for any other text, or more than 20 keys.
  */
 export async function readKeySet(text: string): Promise<KeySet> {
-  const keys = new Map<string, CryptoKey>();
-  for (const { kty, crv, x, kid } of parse(text)) {
-    // oxlint-disable-next-line no-await-in-loop -- at most 20 keys, and no one waits for them together.
-    keys.set(kid, (await importJWK({ kty, crv, x }, "EdDSA")) as CryptoKey);
-  }
-  return keys;
+  const imported = parse(text).map(
+    async ({ kty, crv, x, kid }) => [kid, await importJWK({ kty, crv, x }, "EdDSA")] as const,
+  );
+  return new Map(await Promise.all(imported));
 }
 
 /** The set as text, in the form that {@link readKeySet} reads. */
@@ -84,10 +82,10 @@ export function remoteKeys(options: {
   });
 }
 
-function parse(text: string): v.InferOutput<typeof keySet>["keys"] {
+function parse(text: string): v.InferOutput<typeof storedSet>["keys"] {
   if (text.length > maxTextLength) throw new TypeError(`a key set has at most ${maxTextLength} characters`);
   try {
-    return v.parse(keySet, JSON.parse(text)).keys;
+    return v.parse(storedSet, JSON.parse(text)).keys;
   } catch {
     throw new TypeError(`this is no JSON Web Key Set of 1 to ${maxKeys} public Ed25519 keys`);
   }
