@@ -10,6 +10,7 @@ import { browserAccess, safeHeaders } from "./headers.ts";
 import type { GatewayLiveConfig } from "./live-config.ts";
 import type { Log } from "./log.ts";
 import type { Origin } from "./origin.ts";
+import { addPublicKeys } from "./public-keys.ts";
 import type { RateLimit } from "./rate-limit.ts";
 import type { Redis } from "./redis.ts";
 
@@ -39,6 +40,7 @@ export function createApp(deps: AppDeps): Hono<GatewayEnv> {
   app.use(deps.config.refresh);
 
   addEndpoints(app, endpoints, deps);
+  addPublicKeys(app, deps);
   addDocs(app, endpoints, deps.limits);
   return app;
 }

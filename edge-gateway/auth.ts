@@ -1,10 +1,10 @@
 import type { AccessToken } from "@flick/platform/access-token/access-token.ts";
 import { remoteKeys, writeKeySet } from "@flick/platform/access-token/keys.ts";
 import { createTokenVerifier } from "@flick/platform/access-token/verify.ts";
-import type { KeepAlive } from "@flick/platform/refreshed.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
+import { inBackground } from "./background.ts";
 import type { GatewayContext } from "./endpoint.ts";
 import type { Log } from "./log.ts";
 import type { Redis } from "./redis.ts";
@@ -46,24 +46,13 @@ export function createAuth(options: {
   });
   return {
     async identify(c, token) {
-      const { userId } = await tokens.verify(token, afterAnswer(c));
+      const { userId } = await tokens.verify(token, (work) => inBackground(c, work));
       c.set("viewer", userId);
     },
     async publicKeys(c) {
-      const keySet = await keys.get(afterAnswer(c));
+      const keySet = await keys.get((work) => inBackground(c, work));
       if (!keySet) throw flickError(Reason.UNAVAILABLE, "The keys cannot be had at the moment: try again.");
       return writeKeySet(keySet);
     },
-  };
-}
-
-/** Lets work outlive the request that it began in. Only Workers need to be asked. */
-function afterAnswer(c: GatewayContext): KeepAlive {
-  return (work) => {
-    try {
-      c.executionCtx.waitUntil(work);
-    } catch {
-      // There is none on other runtimes, which end no work on their own.
-    }
   };
 }

@@ -2,7 +2,6 @@ import type { Endpoint } from "./endpoint.ts";
 import { commentEndpoints } from "./routes/comment.ts";
 import { favoriteEndpoints } from "./routes/favorite.ts";
 import { healthEndpoints } from "./routes/health.ts";
-import { keyEndpoints } from "./routes/keys.ts";
 import { messageEndpoints } from "./routes/message.ts";
 import { relationEndpoints } from "./routes/relation.ts";
 import { userEndpoints } from "./routes/user.ts";
@@ -17,5 +16,4 @@ export const endpoints: readonly Endpoint[] = [
   ...relationEndpoints,
   ...messageEndpoints,
   ...healthEndpoints,
-  ...keyEndpoints,
 ];

@@ -28,13 +28,13 @@ test("the document is OpenAPI 3.1 by its official schema", async () => {
 });
 
 test("every route is in the document, and nothing else is", () => {
-  // The document itself, and the page that shows it.
+  // The document itself, the page that shows it, and the keys, which have a form of their own.
   const gateway = createGateway(
     { ORIGIN_URL: "http://127.0.0.1:1", MAX_UPLOAD_BYTES: 5000 },
     { addressOf: () => undefined },
   );
   if ("problems" in gateway) throw new Error(gateway.problems.join());
-  const pages = new Set(["/openapi.json", "/docs", "/docs/:file"]);
+  const pages = new Set(["/openapi.json", "/docs", "/docs/:file", "/.well-known/jwks.json"]);
   const routes = gateway.app.routes.filter(({ path }) => path !== "/*" && !pages.has(path)).map(({ path }) => path);
   expect(routes.toSorted()).toEqual(Object.keys(document.paths).toSorted());
 });

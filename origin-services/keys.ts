@@ -3,7 +3,7 @@
  *
  *     bun run keys list
  *     bun run keys rotate          a new key signs in ten seconds, the old one's tokens stay good until they expire
- *     bun run keys remove <kid>    at once, and with it every token that it has signed
+ *     bun run keys remove <kid>    within a minute, and with it every token that it has signed
  *
  * They are in the file that JWT_PRIVATE_KEY_FILE names, or in the local stack's. Running origins see the change within seconds.
  */

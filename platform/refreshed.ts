@@ -1,5 +1,5 @@
-/** Lets work go on after the answer of the request that began it, as `waitUntil` of a Worker does. */
-export type KeepAlive = (work: Promise<unknown>) => void;
+/** Lets work, which does not reject, go on after the answer of the request that began it, as `waitUntil` of a Worker does. */
+export type KeepAlive = (work: Promise<void>) => void;
 
 /** A value that is loaded from elsewhere, kept, and loaded again while it is in use. */
 export interface Refreshed<T> {

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "bun:test";
-import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -36,7 +36,13 @@ test("a file with one key is a ring, and becomes one in writing when it is rotat
   expect(await states(now)).toEqual([`${kid} signing`, `${second} next`]);
   expect(await states(now + 9_999)).toEqual([`${kid} signing`, `${second} next`]);
   expect(await states(now + 10_000)).toEqual([`${kid} retired`, `${second} signing`]);
-  expect((await stat(path)).mode & 0o777).toBe(0o600);
+});
+
+test.each([0o600, 0o444])("a file that was of mode %i stays so", async (mode) => {
+  await createRing(path);
+  await chmod(path, mode);
+  await rotateRing(path, week);
+  expect((await stat(path)).mode & 0o777).toBe(mode);
 });
 
 test("a key is honoured until the last token that it may have signed has expired", async () => {

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { link, mkdir, open, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { chmod, link, mkdir, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -161,6 +161,8 @@ async function changeRing(path: string, change: (ring: KeyRing) => StoredKey[]):
   }
   try {
     const draft = await writeDraft(path, { keys: change(await readRing(path)) });
+    // Containers read the file as other users than the one who made it.
+    await chmod(draft, (await stat(path)).mode & 0o777);
     await rename(draft, path);
   } finally {
     await rm(lock);
