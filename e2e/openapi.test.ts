@@ -114,6 +114,8 @@ test("everything that a viewer does is answered as the document says", async () 
   await call("messageChat", { to_user_id: bob.user_id, pre_msg_time: 1 }, ann);
   await call("publishDelete", { video_id: video }, bob);
   await call("publishDelete", { video_id: video }, ann);
+  await call("userLogout", {}, carl);
+  await call("userLogoutAll", {}, bob);
   await call("healthz");
 });
 

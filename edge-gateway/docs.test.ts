@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 
 import { chromium, type Browser, type Page } from "playwright-core";
 
-import { startFixture, type Fixture } from "./testing.ts";
+import { startFixture, type Fixture, viewerToken } from "./testing.ts";
 
 setDefaultTimeout(60_000);
 
@@ -121,9 +121,13 @@ describe.skipIf(browserPath === null)("the page in Chromium (skipped where there
   });
 
   test("signs in, and takes the token along from then on", async () => {
+    const signedUp: string[] = [];
     const asked: { query: string; authorization: string | null }[] = [];
     fixture.origin.answer({
-      register: ({ username, password }) => ({ userId: 7n, token: `${username}.${password}` }),
+      register({ username, password }) {
+        signedUp.push(username, password);
+        return { userId: 7n, token: viewerToken };
+      },
       listPublished({ count }, { requestHeader }) {
         asked.push({ query: String(count), authorization: requestHeader.get("authorization") });
         return {};
@@ -142,7 +146,8 @@ describe.skipIf(browserPath === null)("the page in Chromium (skipped where there
     await page.fill("#publishList-count", "7");
     await page.click("#publishList .send");
     await page.waitForSelector("#publishList .answer-head");
-    expect(asked).toEqual([{ query: "7", authorization: "Bearer zoe.it's&me's" }]);
+    expect(signedUp).toEqual(["zoe", "it's&me's"]);
+    expect(asked).toEqual([{ query: "7", authorization: `Bearer ${viewerToken}` }]);
     // What is shown to copy has no token in it.
     expect(await page.textContent("#publishList .trying > pre")).toContain('-H "Authorization: Bearer $TOKEN"');
     await page.click("#forget");
@@ -184,6 +189,7 @@ describe.skipIf(browserPath === null)("the page in Chromium (skipped where there
       },
     });
     await open("messageStream");
+    await page.fill("#token", viewerToken);
     await page.click("#messageStream .send");
     await write(": hello\n\nid: 1\nda");
     await write('ta: {"content":"<img src=x onerror=alert(1)>"}\n\nid: 2\ndata: {}\n\n');

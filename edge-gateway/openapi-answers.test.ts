@@ -8,7 +8,7 @@ import { VideoStatus } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { endpoints } from "./endpoints.ts";
 import { failuresOf } from "./openapi-reasons.ts";
 import { contractOf, type Contract, type Operation } from "./openapi-testing.ts";
-import { startFixture, type Fixture } from "./testing.ts";
+import { startFixture, type Fixture, viewerToken } from "./testing.ts";
 
 setDefaultTimeout(60_000);
 
@@ -29,6 +29,8 @@ const page = { nextCursor: 9_007_199_254_740_991n, hasMore: true };
 const answers = {
   register: () => ({ userId: 7n, token: "t" }),
   login: () => ({ userId: 7n, token: "t" }),
+  logout: () => ({}),
+  logoutEverywhere: () => ({}),
   getUser: () => ({ user }),
   updateUser: () => ({ user }),
   getFeed: () => ({ videos: [video, { ...video, status: VideoStatus.UNSPECIFIED }], nextBeforeMs: 1n, hasMore: true }),
@@ -92,7 +94,7 @@ async function asked(path: string, init: RequestInit) {
   const response = await fetch(fixture.gateway.url + path, {
     keepalive: false,
     ...init,
-    headers: { authorization: "Bearer t", ...(init.headers as Record<string, string>) },
+    headers: { authorization: `Bearer ${viewerToken}`, ...(init.headers as Record<string, string>) },
   });
   const { status, headers } = response;
   const text = await response.text();
