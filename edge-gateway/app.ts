@@ -1,6 +1,7 @@
 import { Hono } from "hono";
 
 import { accessLog } from "./access-log.ts";
+import type { Discovery } from "./discovery.ts";
 import { addDocs } from "./docs.ts";
 import { addEndpoints, type GatewayEnv } from "./endpoint.ts";
 import { endpoints } from "./endpoints.ts";
@@ -14,6 +15,7 @@ import type { Redis } from "./redis.ts";
 
 export interface AppDeps {
   origin: Origin;
+  discovery: Pick<Discovery, "keepUp">;
   /** Null where there is none: then what the locations of the edge would share stays in each. */
   redis: Redis | null;
   config: GatewayLiveConfig;
@@ -35,6 +37,7 @@ export function createApp(deps: AppDeps): Hono<GatewayEnv> {
   app.use(safeHeaders);
   app.use(browserAccess);
   app.use(deps.config.refresh);
+  app.use(deps.discovery.keepUp);
 
   addEndpoints(app, endpoints, deps);
   addDocs(app, endpoints, deps.limits);

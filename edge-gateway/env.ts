@@ -1,6 +1,9 @@
 import * as v from "valibot";
 
 const httpUrl = "must be a URL that begins with http:// or https://";
+/** As many as may announce themselves. */
+const maxStaticOrigins = 64;
+const httpUrls = `must be a URL that begins with http:// or https://, or up to ${maxStaticOrigins} of them with commas between them`;
 const restToken = "must be the token of the Redis at UPSTASH_REDIS_REST_URL";
 const isHttpUrl = (text: string) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
 
@@ -16,9 +19,9 @@ function wholeNumber(min: number, max: number) {
 /** What the gateway is told by its bindings; wrangler.toml describes each. */
 const bindings = v.object({
   ORIGIN_URL: v.pipe(
-    v.string(httpUrl),
-    v.check(isHttpUrl, httpUrl),
-    v.transform((text) => text.replace(/\/+$/, "")),
+    v.string(httpUrls),
+    v.transform((text) => text.split(",").map((url) => url.trim().replace(/\/+$/, ""))),
+    v.check((urls) => urls.length <= maxStaticOrigins && urls.every(isHttpUrl), httpUrls),
   ),
   UPSTASH_REDIS_REST_URL: v.optional(v.pipe(v.string(httpUrl), v.check(isHttpUrl, httpUrl))),
   UPSTASH_REDIS_REST_TOKEN: v.optional(v.pipe(v.string(restToken), v.minLength(1, restToken))),

@@ -2,6 +2,7 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { Hono } from "hono";
 
 import { createApp } from "./app.ts";
+import { createDiscovery } from "./discovery.ts";
 import type { GatewayContext, GatewayEnv } from "./endpoint.ts";
 import { readBindings } from "./env.ts";
 import { createGatewayConfig } from "./live-config.ts";
@@ -9,7 +10,7 @@ import { consoleLog } from "./log.ts";
 import { createPseudonyms } from "./pseudonyms.ts";
 import { createQuotas } from "./quotas.ts";
 import { createRateLimit } from "./rate-limit.ts";
-import { createOrigin } from "./origin.ts";
+import { createOrigin, originServices } from "./origin.ts";
 import { connectRedis } from "./redis.ts";
 import { tierLimiters } from "./tier-limiters.ts";
 
@@ -37,7 +38,8 @@ export function createGateway(bindings: unknown, runtime: Runtime): Gateway {
     IP_LIMIT_FACTOR: ipFactor,
   } = result.settings;
   const redis = url && token ? connectRedis({ url, token }) : null;
-  const origin = createOrigin(ORIGIN_URL);
+  const discovery = createDiscovery({ redis, staticUrls: ORIGIN_URL, services: originServices, log: consoleLog });
+  const origin = createOrigin(discovery.fetch);
   const config = createGatewayConfig(redis, consoleLog);
   const limits = createRateLimit({
     limiters: tierLimiters(bindings, {
@@ -50,7 +52,9 @@ export function createGateway(bindings: unknown, runtime: Runtime): Gateway {
     ipFactor,
     settings: () => config.current().limits,
   });
-  return { app: createApp({ origin, redis, config, limits, log: consoleLog, maxUploadBytes: MAX_UPLOAD_BYTES }) };
+  return {
+    app: createApp({ origin, discovery, redis, config, limits, log: consoleLog, maxUploadBytes: MAX_UPLOAD_BYTES }),
+  };
 }
 
 /** Says what to mend to the person who deploys. Names of bindings are no secret; their values are not quoted. */

@@ -43,6 +43,7 @@ export function startFixtureOrigin(port = 0): FixtureOrigin {
     maxRequestBodySize: 2 * 1024 ** 3,
     fetch(request) {
       const { pathname } = new URL(request.url);
+      if (pathname === "/healthz") return new Response("ok");
       if (pathname === uploadPath) return answers.publish?.(request) ?? nothing();
       if (pathname === profileUploadPath) return answers.uploadProfile?.(request) ?? nothing();
       if (pathname === streamPath) return answers.stream?.(request) ?? nothing();
