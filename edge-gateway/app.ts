@@ -12,6 +12,7 @@ import type { Log } from "./log.ts";
 import type { Origin } from "./origin.ts";
 import type { RateLimit } from "./rate-limit.ts";
 import type { Redis } from "./redis.ts";
+import { requestLimits } from "./request-limits.ts";
 
 export interface AppDeps {
   origin: Origin;
@@ -36,6 +37,7 @@ export function createApp(deps: AppDeps): Hono<GatewayEnv> {
   app.use(accessLog(deps.log));
   app.use(safeHeaders);
   app.use(browserAccess);
+  app.use(requestLimits);
   app.use(deps.config.refresh);
   app.use(deps.discovery.keepUp);
 

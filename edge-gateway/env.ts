@@ -29,6 +29,9 @@ const bindings = v.object({
   IP_LIMIT_FACTOR: v.optional(wholeNumber(1, 100_000), 1),
 });
 
+/** What a runtime without bindings looks for in its environment. */
+export const bindingNames = Object.keys(bindings.entries);
+
 export type Settings = v.InferOutput<typeof bindings>;
 
 /** The settings, or one sentence for each binding that is not as it must be. The sentences never quote a value. */
