@@ -6,6 +6,7 @@ import { inBackground } from "./background.ts";
 import { createBalancedFetch, type BalancedFetch, type Fetch } from "./balanced-fetch.ts";
 import { createBalancer } from "./balancer.ts";
 import type { GatewayEnv } from "./endpoint.ts";
+import type { OriginNetwork } from "./env.ts";
 import type { Log } from "./log.ts";
 import type { Redis } from "./redis.ts";
 import { createRegistry } from "./registry.ts";
@@ -22,9 +23,11 @@ export function createDiscovery(options: {
   /** In place of those that announce themselves, for a service that nobody announces. */
   staticUrls: readonly string[];
   services: readonly DescService[];
+  /** In place of the open Internet. */
+  network: OriginNetwork | undefined;
   log: Log;
 }): Discovery {
-  const { redis, staticUrls, services, log } = options;
+  const { redis, staticUrls, services, network, log } = options;
   const now = Date.now;
   const balancer = createBalancer({ now, random: Math.random });
   const registry = createRegistry({
@@ -35,7 +38,7 @@ export function createDiscovery(options: {
     log,
     now,
   });
-  const send: Fetch = (url, init) => fetch(url, init);
+  const send: Fetch = (url, init) => (network ? network.fetch(url, init) : fetch(url, init));
   const balanced = createBalancedFetch({ balancer, services, ready: () => registry.ready(), fetch: send, now });
   return {
     fetch: balanced,

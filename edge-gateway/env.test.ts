@@ -33,6 +33,15 @@ test.each<[unknown, string[]]>([
   expect(readBindings(env)).toEqual({ problems });
 });
 
+test("takes a network to the origins that is a binding, and nothing else", () => {
+  const others = { ORIGIN_URL: "http://o", MAX_UPLOAD_BYTES: 5000 };
+  const ORIGIN_NETWORK = { fetch: () => {} };
+  expect(readBindings({ ...others, ORIGIN_NETWORK })).toMatchObject({ settings: { ORIGIN_NETWORK } });
+  expect(readBindings({ ...others, ORIGIN_NETWORK: "a tunnel" })).toEqual({
+    problems: ["ORIGIN_NETWORK must be a binding that fetches: a VPC network or an mTLS certificate"],
+  });
+});
+
 test("takes the address of Redis and its token, or neither", () => {
   const origin = { ORIGIN_URL: "http://o", MAX_UPLOAD_BYTES: 5000, IP_LIMIT_FACTOR: 7 };
   const redis = { UPSTASH_REDIS_REST_URL: "https://redis.example", UPSTASH_REDIS_REST_TOKEN: "t" };

@@ -16,6 +16,17 @@ function wholeNumber(min: number, max: number) {
   );
 }
 
+const network = "must be a binding that fetches: a VPC network or an mTLS certificate";
+
+/** A way to the origins that is not the open Internet. */
+export interface OriginNetwork {
+  fetch(url: string, init: RequestInit): Promise<Response>;
+}
+
+function isNetwork(binding: unknown): boolean {
+  return typeof binding === "object" && binding !== null && "fetch" in binding;
+}
+
 /** What the gateway is told by its bindings; wrangler.toml describes each. */
 const bindings = v.object({
   ORIGIN_URL: v.pipe(
@@ -23,6 +34,7 @@ const bindings = v.object({
     v.transform((text) => text.split(",").map((url) => url.trim().replace(/\/+$/, ""))),
     v.check((urls) => urls.length <= maxStaticOrigins && urls.every(isHttpUrl), httpUrls),
   ),
+  ORIGIN_NETWORK: v.optional(v.custom<OriginNetwork>(isNetwork, network)),
   UPSTASH_REDIS_REST_URL: v.optional(v.pipe(v.string(httpUrl), v.check(isHttpUrl, httpUrl))),
   UPSTASH_REDIS_REST_TOKEN: v.optional(v.pipe(v.string(restToken), v.minLength(1, restToken))),
   MAX_UPLOAD_BYTES: wholeNumber(1024, 4_000_000_000),
@@ -30,7 +42,7 @@ const bindings = v.object({
 });
 
 /** What a runtime without bindings looks for in its environment. */
-export const bindingNames = Object.keys(bindings.entries);
+export const bindingNames = Object.keys(bindings.entries).filter((name) => name !== "ORIGIN_NETWORK");
 
 export type Settings = v.InferOutput<typeof bindings>;
 

@@ -31,14 +31,15 @@ export function createGateway(bindings: unknown, runtime: Runtime): Gateway {
   const result = readBindings(bindings);
   if ("problems" in result) return result;
   const {
-    ORIGIN_URL,
+    ORIGIN_URL: staticUrls,
+    ORIGIN_NETWORK: network,
     UPSTASH_REDIS_REST_URL: url,
     UPSTASH_REDIS_REST_TOKEN: token,
     MAX_UPLOAD_BYTES,
     IP_LIMIT_FACTOR: ipFactor,
   } = result.settings;
   const redis = url && token ? connectRedis({ url, token }) : null;
-  const discovery = createDiscovery({ redis, staticUrls: ORIGIN_URL, services: originServices, log: consoleLog });
+  const discovery = createDiscovery({ redis, staticUrls, services: originServices, network, log: consoleLog });
   const origin = createOrigin(discovery.fetch);
   const config = createGatewayConfig(redis, consoleLog);
   const limits = createRateLimit({
