@@ -1,5 +1,6 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel as Idempotency } from "@bufbuild/protobuf/wkt";
+import { formatTimeout, parseTimeout } from "@flick/platform/rpc/deadline.ts";
 import { drainingHeader, serviceOfPath } from "@flick/proto/instances.ts";
 
 import type { Attempt, Balancer, Instance } from "./balancer.ts";
@@ -94,7 +95,8 @@ export function createBalancedFetch(options: {
     const service = serviceOfPath(path);
     const harmless = withoutSideEffects.has(path);
     const headers = new Headers(init.headers);
-    const deadline = now() + (timeoutOf(headers) ?? defaultTimeoutMs);
+    const timeout = headers.get("grpc-timeout");
+    const deadline = now() + (timeout === null ? defaultTimeoutMs : parseTimeout(timeout));
     const tried = new Set<string>();
     let repeated = false;
     let last: Result | null = null;
@@ -106,7 +108,7 @@ export function createBalancedFetch(options: {
       const asks = !harmless && !balancer.isFresh(attempt.instance);
       if (asks && !(await isReady(attempt, service, tried, init.signal))) continue;
       const mayRepeat = harmless && !repeated;
-      if (last || tried.size > 1) headers.set("grpc-timeout", `${Math.max(1, Math.floor(deadline - now()))}m`);
+      if (last || tried.size > 1) headers.set("grpc-timeout", formatTimeout(deadline - now()));
       last = await make(attempt, path, { ...init, headers }, deadline, mayRepeat ? tried : null);
       if (last.next === "final") break;
       if (last.next === "repeat") {
@@ -232,12 +234,4 @@ const harmlessPaths = (service: DescService) =>
 
 function pathOf(url: string): string {
   return url.slice(anyOrigin.length);
-}
-
-/** Milliseconds of each unit of a `grpc-timeout`. Source: PROTOCOL-HTTP2.md of github.com/grpc/grpc. */
-const units: Record<string, number> = { H: 3_600_000, M: 60_000, S: 1_000, m: 1, u: 0.001, n: 0.000_001 };
-
-function timeoutOf(headers: Headers): number | undefined {
-  const [, digits, unit = ""] = /^(\d{1,8})([HMSmun])$/.exec(headers.get("grpc-timeout") ?? "") ?? [];
-  return digits === undefined ? undefined : Number(digits) * (units[unit] ?? 0);
 }

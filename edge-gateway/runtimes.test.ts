@@ -282,6 +282,14 @@ describe.each<[string, Runtime | null]>([
     expect(preflight.headers.get("access-control-allow-methods")).toContain("POST");
   });
 
+  test("describes itself, and serves the page that shows it", async () => {
+    expect(await jsonOf(call("/openapi.json"))).toMatchObject({ openapi: "3.1.1" });
+    expect((await call("/docs")).headers.get("content-type")).toStartWith("text/html");
+    const script = await call("/docs/page.js");
+    expect(script.headers.get("content-type")).toStartWith("text/javascript");
+    expect(await script.text()).toContain("import ");
+  });
+
   test("does not start with bad bindings, and names them but not their values", async () => {
     const problem: unknown = await start({ ORIGIN_URL: "ftp://hidden", MAX_UPLOAD_BYTES: "many" }).catch(
       (error: unknown) => error,
