@@ -144,6 +144,18 @@ describe("a call", () => {
     expect(all.map(({ calls }) => calls.length)).toEqual([1, 1, 1]);
   });
 
+  test("is repeated at an instance that is there, when two have gone", async () => {
+    order = [two];
+    await balanced.call(reading, post());
+    two.calls.length = 0;
+    order = all;
+    one.answer = reset;
+    two.answer = reset;
+    two.healthy = false;
+    expect(await textOf(balanced.call(reading, post()))).toBe("three");
+    expect(two.calls).toEqual([]);
+  });
+
   test("that reads is repeated no more than once", async () => {
     for (const each of all) each.answer = reset;
     expect(await textOf(balanced.call(reading, post())).catch(() => "failed")).toBe("failed");

@@ -43,7 +43,8 @@ const proxyErrors = new Set([502, 503, 504, 520, 522, 524]);
  * - A call without side effects, by the `idempotency_level` of its method, is repeated once, within the balancer's budget: when its
  *   connection broke, or when half of its time has passed without an answer.
  * - A call with side effects goes to an instance that was heard of in the last second, or that answers a question first; where a
- *   runtime cannot tell a refused connection from a broken one (workerd), that keeps it from being lost to one that has gone.
+ *   runtime cannot tell a refused connection from a broken one (workerd), that keeps it from being lost to one that has gone. A call is
+ *   repeated only where the question is answered.
  *
  * The deadline is that of the call's `grpc-timeout`, and the second instance is told what is left of it.
  *
@@ -105,7 +106,7 @@ export function createBalancedFetch(options: {
       const attempt = balancer.begin(service, path, deadline, tried);
       if (!attempt) break;
       tried.add(attempt.instance.url);
-      const asks = !harmless && !balancer.isFresh(attempt.instance);
+      const asks = repeated || (!harmless && !balancer.isFresh(attempt.instance));
       if (asks && !(await isReady(attempt, service, tried, init.signal))) continue;
       const mayRepeat = harmless && !repeated;
       if (last || tried.size > 1) headers.set("grpc-timeout", formatTimeout(deadline - now()));
