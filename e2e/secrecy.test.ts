@@ -28,8 +28,11 @@ test("no token, password, name or message is in anything that a program prints, 
   const other = await flick.signUp();
   await api.sendMessage(token, other.user_id, message);
 
+  // What is refused before its body was read may end with its connection.
   const call = (path: string, init: RequestInit = {}) =>
-    fetch(`${url}/douyin${path}`, { ...init, signal: AbortSignal.timeout(20_000) }).then((answer) => answer.text());
+    fetch(`${url}/douyin${path}`, { ...init, keepalive: false, signal: AbortSignal.timeout(20_000) })
+      .then((answer) => answer.text())
+      .catch(() => "");
   const secrets = { username, password, token, content: message, comment_text: message, signature: message };
   const query = new URLSearchParams(secrets).toString();
   const cut = token.slice(0, -5);
@@ -79,7 +82,7 @@ test("no token, password, name or message is in anything that a program prints, 
   await call(`/comment/action/?${query}&video_id=1&action_type=1`, { method: "POST" });
 
   const printed = flick.printed();
-  expect(printed).toContain("/douyin/user/login");
+  for (const path of paths) expect(printed).toContain(`route=/douyin${path.slice(0, -1)}`);
   const [, claims = "", signature = ""] = token.split(".");
   for (const secret of [username, password, message].flatMap(spellings)) expect(printed).not.toContain(secret);
   for (const part of [claims, signature]) expect(printed).not.toContain(part.slice(0, 20));

@@ -7,7 +7,7 @@ import { startGateway } from "@flick/dev/gateway.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { bindingNames } from "./env.ts";
+import { standaloneVariables } from "./standalone.ts";
 import { startFixtureOrigin, until, type FixtureOrigin } from "./testing.ts";
 
 setDefaultTimeout(60_000);
@@ -34,7 +34,7 @@ const bun: Runtime = (bindings) => run([process.execPath, "--no-env-file", "edge
 
 const deno: Runtime = (bindings) => {
   // No more than it needs: the network, and its own variables.
-  const allowed = ["--allow-net", `--allow-env=${["HOST", "PORT", ...bindingNames].join(",")}`];
+  const allowed = ["--allow-net", `--allow-env=${standaloneVariables.join(",")}`];
   const flags = [
     "--no-prompt",
     "--no-lock",
@@ -288,6 +288,26 @@ describe.each<[string, Runtime | null]>([
     const script = await call("/docs/page.js");
     expect(script.headers.get("content-type")).toStartWith("text/javascript");
     expect(await script.text()).toContain("import ");
+  });
+
+  test("counts requests by where they come from, as its surroundings say it and not its client", async () => {
+    const header = name === "workerd" ? "cf-connecting-ip" : "x-real-ip";
+    const settings = { ORIGIN_URL: origin.url, MAX_UPLOAD_BYTES: "5000", IP_LIMIT_FACTOR: "1" };
+    const limited = await start({ ...settings, ...(name === "workerd" ? {} : { CLIENT_ADDRESS_HEADER: header }) });
+    origin.answer({ login: () => ({ userId: 3n, token: "t" }) });
+    const login = async (address: string) => {
+      const answer = await fetch(`${limited.url}/douyin/user/login/?username=a&password=secret1`, {
+        method: "POST",
+        headers: { [header]: address, "x-forwarded-for": crypto.randomUUID() },
+      });
+      await answer.text();
+      return answer.status;
+    };
+    let status = 200;
+    for (let calls = 0; calls < 100 && status === 200; calls++) status = await login("203.0.113.1");
+    expect(status).toBe(429);
+    expect(await login("203.0.113.2")).toBe(200);
+    await limited.stop();
   });
 
   test("does not start with bad bindings, and names them but not their values", async () => {

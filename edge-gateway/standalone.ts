@@ -7,16 +7,27 @@ export interface Standalone {
   hostname: string;
   /** 0 takes a free one. */
   port: number;
-  fetch(request: Request, client: { address: string | undefined }): Response | Promise<Response>;
+  fetch(request: Request, client: Client): Response | Promise<Response>;
   /** Resolves when nothing goes on in the background any more. */
   settled(): Promise<void>;
 }
+
+/** Who is at the other end of a connection. */
+interface Client {
+  address: string | undefined;
+}
+
+/** Names the header in which the proxy before the gateway says where a request comes from. Without a proxy, clients could say it. */
+const addressHeader = "CLIENT_ADDRESS_HEADER";
+
+/** What a program on such a runtime looks for in its environment. */
+export const standaloneVariables: readonly string[] = ["HOST", "PORT", addressHeader, ...bindingNames];
 
 /** Time for requests at work to end when the program is asked to. */
 export const drainMs = 10_000;
 
 /**
- * The gateway as a program of its own, with its bindings and `HOST` and `PORT` from the environment.
+ * The gateway as a program of its own, with its bindings, `HOST`, `PORT` and `CLIENT_ADDRESS_HEADER` from the environment.
  *
  * @returns null when they are not right; what is wrong has been logged then.
  */
@@ -24,7 +35,10 @@ export function createStandalone(env: (name: string) => string | undefined): Sta
   const given = bindingNames
     .map((name) => [name, env(name)])
     .filter(([, value]) => value !== undefined && value !== "");
-  const gateway = createGateway(Object.fromEntries(given));
+  const header = env(addressHeader);
+  const gateway = createGateway(Object.fromEntries(given), {
+    addressOf: (c) => (header ? c.req.header(header) : (c.env as Client).address),
+  });
   const port = Number(env("PORT") || "8080");
   const problems = "problems" in gateway ? gateway.problems : [];
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
