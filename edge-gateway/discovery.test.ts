@@ -65,6 +65,8 @@ async function start(staticUrl?: string) {
       ORIGIN_URL: staticUrl ?? startOrigin("static").url,
       UPSTASH_REDIS_REST_URL: front.url,
       UPSTASH_REDIS_REST_TOKEN: token,
+      // All of them come from here.
+      IP_LIMIT_FACTOR: "1000",
     },
     log: (line) => void logged.push(line),
   });
@@ -76,8 +78,10 @@ async function start(staticUrl?: string) {
     const json = (await response.json()) as { video_list: { title: string }[] };
     return response.status === 200 ? (json.video_list[0]?.title ?? "") : String(response.status);
   };
+  let accounts = 0;
   const signIn = async () => {
-    const response = await fetch(`${gateway.url}/douyin/user/login/?username=a&password=secret1`, { method: "POST" });
+    const query = `username=${(accounts += 1)}&password=secret1`;
+    const response = await fetch(`${gateway.url}/douyin/user/login/?${query}`, { method: "POST" });
     return ((await response.json()) as { token: string }).token || String(response.status);
   };
   /** Who answers, when asked as often. */
