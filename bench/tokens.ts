@@ -10,7 +10,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 
 import { startGateway } from "@flick/dev/gateway.ts";
-import { publicKeysPath } from "@flick/platform/access-token/keys.ts";
+import { publicKeysPath } from "@flick/proto/public-keys.ts";
 import { createAuthority } from "@flick/platform/access-token/testing.ts";
 
 import { measure, type Measured } from "./load.ts";

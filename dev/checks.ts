@@ -2,6 +2,8 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import * as v from "valibot";
+
 /** Something that can be said about the code without running it. */
 export interface Check {
   name: string;
@@ -28,7 +30,7 @@ const checks: readonly Check[] = [
   { name: "knip", run: () => tool("knip", ["--no-progress"]) },
   { name: "generated proto code", run: generatedCodeIsFresh },
   { name: "bun.lock", run: lockfileNamesNoRegistry },
-  { name: "wrangler dry run", run: workerCanBeDeployed },
+  { name: "wrangler dry runs", run: workerCanBeDeployed },
 ];
 
 /** Runs checks side by side; `onDone` is told of each as it ends. */
@@ -67,14 +69,37 @@ async function lockfileNamesNoRegistry(): Promise<string | null> {
   return number === 0 ? null : `bun.lock:${number} holds an address. Make it again with the default registry.`;
 }
 
-/** Under Bun, because wrangler asks for a newer Node than many machines have. */
+/** To every environment that wrangler.toml has. Under Bun, because wrangler asks for a newer Node than many machines have. */
 async function workerCanBeDeployed(): Promise<string | null> {
-  return inTemporaryFolder((dir) => {
-    const wrangler = join(root, "node_modules/.bin/wrangler");
-    return command([process.execPath, "--bun", wrangler, "deploy", "--dry-run", "--env=", "--outdir", dir], {
-      env: { WRANGLER_SEND_METRICS: "false", WRANGLER_HIDE_BANNER: "true", CI: "true" },
+  const config = await readWranglerConfig();
+  const secrets = Object.entries(config).flatMap(([environment, vars]) =>
+    secretBindings.filter((name) => name in vars && environment !== "").map((name) => `${environment}: ${name}`),
+  );
+  if (secrets.length > 0)
+    return `wrangler.toml has secrets in it, which belong into \`wrangler secret put\`: ${secrets.join(", ")}`;
+  for (const environment of Object.keys(config)) {
+    const problem = await inTemporaryFolder((dir) => {
+      const wrangler = join(root, "node_modules/.bin/wrangler");
+      const options = ["--dry-run", `--env=${environment}`, "--outdir", dir];
+      return command([process.execPath, "--bun", wrangler, "deploy", ...options], {
+        env: { WRANGLER_SEND_METRICS: "false", WRANGLER_HIDE_BANNER: "true", CI: "true" },
+      });
     });
-  });
+    if (problem !== null) return `environment "${environment}": ${problem}`;
+  }
+  return null;
+}
+
+/** What no environment but the local one may have among its variables, where everybody who may read the code reads it. */
+const secretBindings = ["ORIGIN_URL", "UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"];
+
+/** The variables of each environment; the local one's name is empty. */
+async function readWranglerConfig(): Promise<Record<string, Record<string, unknown>>> {
+  const vars = v.optional(v.record(v.string(), v.unknown()), {});
+  const environments = v.record(v.string(), v.object({ vars }));
+  const file = v.object({ vars, env: v.optional(environments, {}) });
+  const { vars: local, env } = v.parse(file, Bun.TOML.parse(await Bun.file(join(root, "wrangler.toml")).text()));
+  return { "": local, ...Object.fromEntries(Object.entries(env).map(([name, { vars: own }]) => [name, own])) };
 }
 
 function tool(name: string, args: readonly string[]): Promise<string | null> {

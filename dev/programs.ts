@@ -72,6 +72,9 @@ export function originSpec(settings: ProgramSettings): ProgramSpec {
       HOST: host,
       PORT: String(ports.origin),
       NODE_ID: "0",
+      ADVERTISE_URL: `http://${host}:${ports.origin}`,
+      // The gateway stops before it.
+      LINGER_MS: "0",
       MYSQL_URL: settings.mysqlUrl,
       REDIS_URL: settings.redisUrl,
       OSS_URL: settings.ossUrl,

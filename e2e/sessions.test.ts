@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 
 import { startGateway, type Gateway } from "@flick/dev/gateway.ts";
-import { publicKeysPath } from "@flick/platform/access-token/keys.ts";
+import { publicKeysPath } from "@flick/proto/public-keys.ts";
 import { decodeProtectedHeader } from "jose";
 
 import { runStack, type RunningStack } from "./running-stack.ts";

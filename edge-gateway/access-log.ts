@@ -10,6 +10,7 @@ import type { Log } from "./log.ts";
 export function accessLog(log: Log): MiddlewareHandler<GatewayEnv> {
   return async (c, next) => {
     const started = Date.now();
+    // Never the caller's own: two requests must not share one.
     const requestId = crypto.randomUUID();
     c.set("requestId", requestId);
     c.header("x-request-id", requestId);

@@ -2,6 +2,7 @@ import { Hono } from "hono";
 
 import { accessLog } from "./access-log.ts";
 import type { Auth } from "./auth.ts";
+import type { Discovery } from "./discovery.ts";
 import { addDocs } from "./docs.ts";
 import { addEndpoints, type GatewayEnv } from "./endpoint.ts";
 import { endpoints } from "./endpoints.ts";
@@ -13,10 +14,12 @@ import type { Origin } from "./origin.ts";
 import { addPublicKeys } from "./public-keys.ts";
 import type { RateLimit } from "./rate-limit.ts";
 import type { Redis } from "./redis.ts";
+import { requestLimits } from "./request-limits.ts";
 
 export interface AppDeps {
   auth: Auth;
   origin: Origin;
+  discovery: Pick<Discovery, "keepUp">;
   /** Null where there is none: then what the locations of the edge would share stays in each. */
   redis: Redis | null;
   config: GatewayLiveConfig;
@@ -37,7 +40,9 @@ export function createApp(deps: AppDeps): Hono<GatewayEnv> {
   app.use(accessLog(deps.log));
   app.use(safeHeaders);
   app.use(browserAccess);
+  app.use(requestLimits);
   app.use(deps.config.refresh);
+  app.use(deps.discovery.keepUp);
 
   addEndpoints(app, endpoints, deps);
   addPublicKeys(app, deps);

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, te
 import type { HandlerContext } from "@connectrpc/connect";
 import { startGateway, type Gateway } from "@flick/dev/gateway.ts";
 import { freePorts } from "@flick/dev/ports.ts";
-import { publicKeysPath } from "@flick/platform/access-token/keys.ts";
+import { publicKeysPath } from "@flick/proto/public-keys.ts";
 import { createAuthority, forgeries } from "@flick/platform/access-token/testing.ts";
 
 import { authority, otherToken, startFixture, startFixtureOrigin, viewerToken, type Fixture } from "./testing.ts";

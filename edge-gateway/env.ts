@@ -1,6 +1,9 @@
 import * as v from "valibot";
 
 const httpUrl = "must be a URL that begins with http:// or https://";
+/** As many as may announce themselves. */
+const maxStaticOrigins = 64;
+const httpUrls = `must be a URL that begins with http:// or https://, or up to ${maxStaticOrigins} of them with commas between them`;
 const restToken = "must be the token of the Redis at UPSTASH_REDIS_REST_URL";
 const isHttpUrl = (text: string) => URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
 
@@ -13,18 +16,33 @@ function wholeNumber(min: number, max: number) {
   );
 }
 
+const network = "must be a binding that fetches: a VPC network or an mTLS certificate";
+
+/** A way to the origins that is not the open Internet. */
+export interface OriginNetwork {
+  fetch(url: string, init: RequestInit): Promise<Response>;
+}
+
+function isNetwork(binding: unknown): boolean {
+  return typeof binding === "object" && binding !== null && "fetch" in binding;
+}
+
 /** What the gateway is told by its bindings; wrangler.toml describes each. */
 const bindings = v.object({
   ORIGIN_URL: v.pipe(
-    v.string(httpUrl),
-    v.check(isHttpUrl, httpUrl),
-    v.transform((text) => text.replace(/\/+$/, "")),
+    v.string(httpUrls),
+    v.transform((text) => text.split(",").map((url) => url.trim().replace(/\/+$/, ""))),
+    v.check((urls) => urls.length <= maxStaticOrigins && urls.every(isHttpUrl), httpUrls),
   ),
+  ORIGIN_NETWORK: v.optional(v.custom<OriginNetwork>(isNetwork, network)),
   UPSTASH_REDIS_REST_URL: v.optional(v.pipe(v.string(httpUrl), v.check(isHttpUrl, httpUrl))),
   UPSTASH_REDIS_REST_TOKEN: v.optional(v.pipe(v.string(restToken), v.minLength(1, restToken))),
   MAX_UPLOAD_BYTES: wholeNumber(1024, 4_000_000_000),
   IP_LIMIT_FACTOR: v.optional(wholeNumber(1, 100_000), 1),
 });
+
+/** What a runtime without bindings looks for in its environment. */
+export const bindingNames = Object.keys(bindings.entries).filter((name) => name !== "ORIGIN_NETWORK");
 
 export type Settings = v.InferOutput<typeof bindings>;
 

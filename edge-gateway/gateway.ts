@@ -3,6 +3,7 @@ import type { Hono } from "hono";
 
 import { createApp } from "./app.ts";
 import { createAuth } from "./auth.ts";
+import { createDiscovery } from "./discovery.ts";
 import type { GatewayContext, GatewayEnv } from "./endpoint.ts";
 import { readBindings } from "./env.ts";
 import { createGatewayConfig } from "./live-config.ts";
@@ -10,7 +11,7 @@ import { consoleLog } from "./log.ts";
 import { createPseudonyms } from "./pseudonyms.ts";
 import { createQuotas } from "./quotas.ts";
 import { createRateLimit } from "./rate-limit.ts";
-import { createOrigin } from "./origin.ts";
+import { createOrigin, originServices } from "./origin.ts";
 import { connectRedis } from "./redis.ts";
 import { tierLimiters } from "./tier-limiters.ts";
 
@@ -31,14 +32,16 @@ export function createGateway(bindings: unknown, runtime: Runtime): Gateway {
   const result = readBindings(bindings);
   if ("problems" in result) return result;
   const {
-    ORIGIN_URL,
+    ORIGIN_URL: staticUrls,
+    ORIGIN_NETWORK: network,
     UPSTASH_REDIS_REST_URL: url,
     UPSTASH_REDIS_REST_TOKEN: token,
     MAX_UPLOAD_BYTES,
     IP_LIMIT_FACTOR: ipFactor,
   } = result.settings;
   const redis = url && token ? connectRedis({ url, token }) : null;
-  const origin = createOrigin(ORIGIN_URL);
+  const discovery = createDiscovery({ redis, staticUrls, services: originServices, network, log: consoleLog });
+  const origin = createOrigin(discovery.fetch);
   const auth = createAuth({ fetchKeys: origin.publicKeys, redis, log: consoleLog });
   const config = createGatewayConfig(redis, consoleLog);
   const limits = createRateLimit({
@@ -52,7 +55,18 @@ export function createGateway(bindings: unknown, runtime: Runtime): Gateway {
     ipFactor,
     settings: () => config.current().limits,
   });
-  return { app: createApp({ auth, origin, redis, config, limits, log: consoleLog, maxUploadBytes: MAX_UPLOAD_BYTES }) };
+  return {
+    app: createApp({
+      auth,
+      origin,
+      discovery,
+      redis,
+      config,
+      limits,
+      log: consoleLog,
+      maxUploadBytes: MAX_UPLOAD_BYTES,
+    }),
+  };
 }
 
 /** Says what to mend to the person who deploys. Names of bindings are no secret; their values are not quoted. */

@@ -1,5 +1,5 @@
 import { Code, ConnectError, createClient, type CallOptions, type Client, type Interceptor } from "@connectrpc/connect";
-import { publicKeysPath } from "@flick/platform/access-token/keys.ts";
+import { publicKeysPath } from "@flick/proto/public-keys.ts";
 import { createUnaryTransport } from "@flick/platform/rpc/unary-transport.ts";
 import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
 import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
@@ -8,6 +8,7 @@ import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.
 import { UserService, type UpdateUserResponse } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { VideoService, type PublishResponse } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
+import { anyOrigin, type BalancedFetch } from "./balanced-fetch.ts";
 import type { GatewayContext } from "./endpoint.ts";
 import { createStreamRelay, type StreamRelay } from "./stream.ts";
 import { createUploadRelay, profileUpload, videoUpload, type UploadRelay } from "./upload.ts";
@@ -32,10 +33,21 @@ const callTimeoutMs = 5_000;
 /** Far above the longest page. */
 const maxAnswerBytes = 4 * 1024 * 1024;
 
-/** @param baseUrl where every service is reached, without a slash at its end. */
-export function createOrigin(baseUrl: string): Origin {
+/** What the origins may be asked; each has its own list in their announcements. */
+export const originServices = [
+  UserService,
+  VideoService,
+  FavoriteService,
+  CommentService,
+  RelationService,
+  MessageService,
+] as const;
+
+/** @param balanced chooses who answers. */
+export function createOrigin({ call, transfer }: Pick<BalancedFetch, "call" | "transfer">): Origin {
   const transport = createUnaryTransport({
-    baseUrl,
+    baseUrl: anyOrigin,
+    fetch: call,
     timeoutMs: callTimeoutMs,
     maxAnswerBytes,
     interceptors: [silenceIsOutage],
@@ -47,10 +59,10 @@ export function createOrigin(baseUrl: string): Origin {
     comments: createClient(CommentService, transport),
     relations: createClient(RelationService, transport),
     messages: createClient(MessageService, transport),
-    publish: createUploadRelay(baseUrl, videoUpload),
-    uploadProfile: createUploadRelay(baseUrl, profileUpload),
-    stream: createStreamRelay(baseUrl),
-    publicKeys: (signal) => fetch(`${baseUrl}${publicKeysPath}`, { redirect: "manual", signal }),
+    publish: createUploadRelay(transfer, videoUpload),
+    uploadProfile: createUploadRelay(transfer, profileUpload),
+    stream: createStreamRelay(transfer),
+    publicKeys: (signal) => call(`${anyOrigin}${publicKeysPath}`, { redirect: "manual", signal }),
   };
 }
 

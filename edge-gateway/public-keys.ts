@@ -1,4 +1,4 @@
-import { publicKeysPath } from "@flick/platform/access-token/keys.ts";
+import { publicKeysPath } from "@flick/proto/public-keys.ts";
 import type { Hono } from "hono";
 import { routePath } from "hono/route";
 

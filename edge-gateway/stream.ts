@@ -4,6 +4,7 @@ import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { streamPath } from "@flick/proto/stream.ts";
 
+import { anyOrigin, type Fetch } from "./balanced-fetch.ts";
 import { errorOf } from "./plain-call.ts";
 
 interface StreamRequest {
@@ -24,15 +25,15 @@ export type StreamRelay = (request: StreamRequest) => Promise<ReadableStream<Uin
 const answerTimeoutMs = 10_000;
 
 /** Opens live streams of messages at the message service: what comes is passed on as it comes, and none of it is kept here. */
-export function createStreamRelay(baseUrl: string): StreamRelay {
+export function createStreamRelay(fetch: Fetch): StreamRelay {
   return async ({ token, peerId, since, requestId, signal }) => {
-    const url = new URL(`${baseUrl}${streamPath}`);
+    const url = new URL(streamPath, anyOrigin);
     if (peerId > 0n) url.searchParams.set("peer_id", String(peerId));
     if (since) url.searchParams.set("since", since);
     const late = new AbortController();
     const timer = setTimeout(() => late.abort(), answerTimeoutMs);
     try {
-      const response = await fetch(url, {
+      const response = await fetch(url.href, {
         headers: { "x-request-id": requestId, ...(token ? { authorization: `Bearer ${token}` } : {}) },
         redirect: "manual",
         signal: AbortSignal.any([signal, late.signal]),

@@ -1,7 +1,7 @@
 import { createConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import { createFetchHandler } from "@connectrpc/connect/protocol";
 import { startGateway, type Gateway } from "@flick/dev/gateway.ts";
-import { publicKeysPath } from "@flick/platform/access-token/keys.ts";
+import { publicKeysPath } from "@flick/proto/public-keys.ts";
 import { createAuthority } from "@flick/platform/access-token/testing.ts";
 import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
 import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
@@ -56,6 +56,7 @@ export function startFixtureOrigin(port = 0): FixtureOrigin {
     maxRequestBodySize: 2 * 1024 ** 3,
     fetch(request) {
       const { pathname } = new URL(request.url);
+      if (pathname === "/healthz") return new Response("ok");
       if (pathname === uploadPath) return answers.publish?.(request) ?? nothing();
       if (pathname === profileUploadPath) return answers.uploadProfile?.(request) ?? nothing();
       if (pathname === publicKeysPath) return answers.publicKeys?.(request) ?? new Response(authority.keySet);

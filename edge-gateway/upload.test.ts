@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
+import { anyOrigin } from "./balanced-fetch.ts";
 import { startFixtureOrigin } from "./testing.ts";
 import { createUploadRelay, videoUpload } from "./upload.ts";
 
@@ -22,7 +23,7 @@ async function fate(contentLength: number, limits: { answerTimeoutMs: number; sl
   origin.answer({ publish: () => new Promise(() => {}) });
   const started = performance.now();
   const error: unknown = await createUploadRelay(
-    origin.url,
+    (url, init) => fetch(origin.url + url.slice(anyOrigin.length), init),
     videoUpload,
     limits,
   )({ ...upload, contentLength }).catch((problem: unknown) => problem);

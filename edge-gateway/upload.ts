@@ -6,6 +6,7 @@ import { UpdateUserResponseSchema } from "@flick/proto/gen/flick/user/v1/user_pb
 import { PublishResponseSchema } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { profileUploadPath, uploadPath } from "@flick/proto/upload.ts";
 
+import { anyOrigin, type Fetch } from "./balanced-fetch.ts";
 import type { GatewayContext } from "./endpoint.ts";
 import { mediaType, queryParams, tokenFrom } from "./params.ts";
 import { errorOf } from "./plain-call.ts";
@@ -82,18 +83,18 @@ export function uploadFrom(c: GatewayContext, { text }: { text: string }, maxUpl
 
 /** Passes uploads on to their service as they arrive: nothing of the body is kept here. */
 export function createUploadRelay<Answer extends DescMessage>(
-  baseUrl: string,
+  fetch: Fetch,
   target: UploadTarget<Answer>,
   limits = { answerTimeoutMs, slowestBytesPerMs },
 ): UploadRelay<MessageShape<Answer>> {
   return async (upload) => {
-    const url = new URL(`${baseUrl}${target.path}`);
+    const url = new URL(target.path, anyOrigin);
     if (upload.text !== undefined) url.searchParams.set(target.text, upload.text);
     const timeout = AbortSignal.timeout(
       limits.answerTimeoutMs + Math.ceil((upload.contentLength ?? target.assumedLength) / limits.slowestBytesPerMs),
     );
     try {
-      const response = await fetch(url, {
+      const response = await fetch(url.href, {
         method: "POST",
         headers: headersOf(upload),
         body: upload.body,

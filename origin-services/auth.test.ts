@@ -7,7 +7,7 @@ import { createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { tokenRevocations } from "@flick/db/schema/token-revocation.ts";
 import { openEventStream } from "@flick/dev/event-stream.ts";
-import { publicKeysPath } from "@flick/platform/access-token/keys.ts";
+import { publicKeysPath } from "@flick/proto/public-keys.ts";
 import { decodeRevocation, revocationsKey } from "@flick/platform/access-token/revocations.ts";
 import { createAuthority, forgeries } from "@flick/platform/access-token/testing.ts";
 import { databaseOf } from "@flick/platform/cdc/env.ts";

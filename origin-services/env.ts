@@ -22,6 +22,12 @@ export function readOriginEnv(source?: Record<string, string | undefined>) {
       HOST: v.optional(v.string(), "127.0.0.1"),
       PORT: v.optional(whole(0, 65_535), "8090"),
       SERVICES: v.optional(services, serviceNames.join(",")),
+      ADVERTISE_URL: v.optional(url("http:", "https:")),
+      VERSION: v.optional(
+        v.pipe(v.string(), v.regex(/^[\w.+-]{1,64}$/, "must be 1 to 64 letters, digits, . _ + -")),
+        "dev",
+      ),
+      LINGER_MS: v.optional(whole(0, 60_000), "3000"),
       NODE_ID: v.optional(whole(0, 31), "0"),
       LOG_LEVEL: v.optional(v.picklist(["debug", "info", "warn", "error"]), "info"),
       MYSQL_URL: url("mysql:"),

@@ -3,7 +3,7 @@ import type { ConnectRouter, ServiceImpl } from "@connectrpc/connect";
 import { connectDatabase } from "@flick/db/client.ts";
 import { createIdGenerator } from "@flick/db/id.ts";
 import { createTokenIssuer } from "@flick/platform/access-token/access-token.ts";
-import { publicKeysPath } from "@flick/platform/access-token/keys.ts";
+import { publicKeysPath } from "@flick/proto/public-keys.ts";
 import { createTokenVerifier } from "@flick/platform/access-token/verify.ts";
 import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
 import { followConfig } from "@flick/platform/live-config/follow-redis.ts";
@@ -21,6 +21,7 @@ import { MediaJobService, VideoService } from "@flick/proto/gen/flick/video/v1/v
 import { streamPath } from "@flick/proto/stream.ts";
 import { sql } from "drizzle-orm";
 
+import { announce } from "./announce.ts";
 import { createCache, type CacheStats } from "./cache.ts";
 import { createClients, type ServiceName } from "./clients.ts";
 import { createCommentService } from "./comment/comment.ts";
@@ -170,6 +171,16 @@ export async function startOrigin(
     log,
   });
   const invalidation = invalidateByChanges({ events, cache, edge, log });
+  const lease =
+    env.ADVERTISE_URL === undefined
+      ? null
+      : announce({
+          redisUrl: env.REDIS_URL,
+          url: env.ADVERTISE_URL,
+          nodeId: env.NODE_ID,
+          describe: () => ({ services: env.SERVICES, version: env.VERSION, load: server.pending() }),
+          log,
+        });
   const stopBackground = [storeDefaultImages(objects, log), ...sweeps];
 
   return {
@@ -177,6 +188,11 @@ export async function startOrigin(
     cacheStats: cache.stats,
     logLevel: () => logLevelOf(config.current().log, env.LOG_LEVEL),
     async stop(drainMs) {
+      if (lease) {
+        await lease.withdraw();
+        // Until the last gateway knows, its calls are as welcome as ever.
+        await Bun.sleep(env.LINGER_MS);
+      }
       for (const stop of stopBackground) stop();
       // Streams would go on for longer than anybody waits.
       chat?.streams.close();

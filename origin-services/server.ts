@@ -1,6 +1,7 @@
 import type { ConnectRouter, Interceptor } from "@connectrpc/connect";
 import type { Log } from "@flick/platform/log.ts";
 import { createRpcHandlers } from "@flick/platform/rpc/rpc-handlers.ts";
+import { drainingHeader } from "@flick/proto/instances.ts";
 
 export interface ServerOptions {
   hostname: string;
@@ -28,7 +29,12 @@ const idleSeconds = 60;
  * Serves gRPC-web, a few plain paths, `/healthz` (this process takes calls) and `/readyz` (and what it needs is there).
  * `stop` refuses new calls at once, waits for those at work and then closes every connection.
  */
-export function serve(options: ServerOptions): { url: string; stop(drainMs: number): Promise<void> } {
+export function serve(options: ServerOptions): {
+  url: string;
+  /** Requests at work. */
+  pending(): number;
+  stop(drainMs: number): Promise<void>;
+} {
   const rpcHandlers = createRpcHandlers({
     routes: options.routes,
     interceptors: options.interceptors,
@@ -51,7 +57,7 @@ export function serve(options: ServerOptions): { url: string; stop(drainMs: numb
       if (pathname === "/readyz") return readiness(options.ready, draining);
       const handler = handlers.get(pathname);
       if (!handler) return plain(404, "no such path");
-      if (draining) return plain(503, "draining");
+      if (draining) return plain(503, "draining", { [drainingHeader]: "true" });
       return handler(request);
     },
     error(error) {
@@ -62,6 +68,7 @@ export function serve(options: ServerOptions): { url: string; stop(drainMs: numb
 
   return {
     url: server.url.href.replace(/\/$/, ""),
+    pending: () => server.pendingRequests,
     async stop(drainMs) {
       draining = true;
       const deadline = Date.now() + drainMs;
@@ -86,6 +93,6 @@ async function readiness(ready: () => Promise<void>, draining: boolean): Promise
   }
 }
 
-function plain(status: number, text: string): Response {
-  return new Response(`${text}\n`, { status, headers: { "content-type": "text/plain" } });
+function plain(status: number, text: string, headers: Record<string, string> = {}): Response {
+  return new Response(`${text}\n`, { status, headers: { "content-type": "text/plain", ...headers } });
 }

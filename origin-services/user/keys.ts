@@ -1,5 +1,6 @@
 import type { SigningKey } from "@flick/platform/access-token/access-token.ts";
-import { fixedKeys, publicKeysPath, readKeySet, remoteKeys, type KeySet } from "@flick/platform/access-token/keys.ts";
+import { fixedKeys, readKeySet, remoteKeys, type KeySet } from "@flick/platform/access-token/keys.ts";
+import { publicKeysPath } from "@flick/proto/public-keys.ts";
 import { EnvError } from "@flick/platform/env.ts";
 import type { Log } from "@flick/platform/log.ts";
 import { createRefreshed, type Refreshed } from "@flick/platform/refreshed.ts";

@@ -4,7 +4,9 @@ import { reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
 import type { KeySet } from "./keys.ts";
-import { publicKeysPath, readKeySet, remoteKeys } from "./keys.ts";
+import { publicKeysPath } from "@flick/proto/public-keys.ts";
+
+import { readKeySet, remoteKeys } from "./keys.ts";
 import type { Refreshed } from "../refreshed.ts";
 import { createAuthority } from "./testing.ts";
 import { createTokenVerifier, type TokenVerifier } from "./verify.ts";

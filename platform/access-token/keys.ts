@@ -6,9 +6,6 @@ import { createRefreshed, type Refreshed } from "../refreshed.ts";
 /** The public keys of access tokens, by their `kid`. */
 export type KeySet = ReadonlyMap<string, CryptoKey>;
 
-/** Where the user service publishes its public keys, and the gateway too. */
-export const publicKeysPath = "/.well-known/jwks.json";
-
 /** A key set may hold no more; signing keys are rotated one at a time. */
 export const maxKeys = 20;
 const maxTextLength = 32 * 1024;
@@ -59,7 +56,7 @@ const timeoutMs = 2_000;
  * The keys that the user service publishes. They are asked for again when a token names one that is not among them, at most every 2 s;
  * while they cannot be had, the last ones go on.
  *
- * @param fetchKeys gets {@link publicKeysPath}.
+ * @param fetchKeys gets the key set.
  */
 export function remoteKeys(options: {
   fetchKeys: (signal: AbortSignal) => Promise<Response>;
