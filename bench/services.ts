@@ -89,7 +89,7 @@ export function createServices(urls: { mysqlUrl: string; redisUrl: string }): Se
     tokenLifetimeMs: 1,
     onRevoked: () => Promise.resolve(),
   });
-  const video = createVideoService(context);
+  const video = createVideoService(context, { identify: (token) => Promise.resolve(Number(token)) });
   const favorite = createFavoriteService(context);
   const comment = createCommentService(context);
   const relation = createRelationService(context);

@@ -12,10 +12,12 @@ import { createBinlogTailer, type BinlogTailer } from "@flick/platform/cdc/taile
 import type { EventLog } from "@flick/platform/event-log/event-log.ts";
 import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
 import { createLog } from "@flick/platform/log.ts";
+import { feedGenerations } from "@flick/proto/feed-cache.ts";
 import { RedisClient } from "bun";
 import { eq } from "drizzle-orm";
 
 import { cacheKeys } from "./cache-keys.ts";
+import { stalePages } from "./feed-purge.ts";
 import { keysOf } from "./invalidation.ts";
 import { startTestOrigin, type TestOrigin } from "./testing.ts";
 
@@ -49,6 +51,18 @@ describe("a change makes stale", () => {
   test("what was there before and what is there after", () => {
     const moved = change("videos", { op: "u", before: { id: 1, author_id: 2 }, after: { id: 1, author_id: 3 } });
     expect(keysOf(moved)).toEqual(["videoInfo::1", "publishVids::2", "publishVids::3"]);
+  });
+
+  test.each<[what: string, Row | null, Row | null, "head" | "all" | null]>([
+    ["the head of the feed when a video becomes ready", { feed_time: null }, { feed_time: 5 }, "head"],
+    ["the head of the feed when a ready video is inserted", null, { feed_time: 5 }, "head"],
+    ["every page of the feed when a video is deleted", { feed_time: 5 }, { feed_time: null }, "all"],
+    ["every page of the feed when a ready video's row goes", { feed_time: 5 }, null, "all"],
+    ["no page of the feed when a video is uploaded", null, { feed_time: null }, null],
+    ["no page of the feed when a ready video gets another title", { feed_time: 5 }, { feed_time: 5 }, null],
+  ])("%s", (_what, before, after, pages) => {
+    expect(stalePages(change("videos", { op: "u", before, after }))).toBe(pages);
+    expect(stalePages(change("users", { op: "u", before, after }))).toBeNull();
   });
 
   test("nothing when its ids cannot be read, which is an error", () => {
@@ -193,6 +207,23 @@ describe("what was committed and never deleted from the cache", () => {
     const deadline = Date.now() + 5_000;
     while ((await redis.send("ZSCORE", [day, String(video)])) !== null && Date.now() < deadline) await Bun.sleep(20);
     expect(await redis.send("ZSCORE", [day, String(video)])).toBeNull();
+  });
+
+  test("a video that became ready makes the edge's head of the feed worthless, and one that is deleted every page", async () => {
+    const generations = () => redis.send("MGET", [feedGenerations.head, feedGenerations.all]) as Promise<string[]>;
+    const changesTo = async (which: number, write: () => Promise<unknown>) => {
+      while ((await events.lag("cdc.videos", "cache")) > 0) await Bun.sleep(20);
+      const before = await generations();
+      await write();
+      const deadline = Date.now() + 10_000;
+      while ((await generations())[which] === before[which] && Date.now() < deadline) await Bun.sleep(20);
+      const after = await generations();
+      expect(after[which]).not.toBe(before[which] ?? "");
+      expect(after[1 - which]).toBe(before[1 - which] as string);
+    };
+    await changesTo(0, () => origin.db.insert(videos).values(readyVideo(950, now + 50)));
+    const gone = { status: "deleted" as const, feedTime: null };
+    await changesTo(1, () => origin.db.update(videos).set(gone).where(eq(videos.id, 950)));
   });
 
   test("a change is told again without harm", async () => {

@@ -8,6 +8,7 @@ import type { Log } from "@flick/platform/log.ts";
 import type { Cache } from "./cache.ts";
 import { cacheKeys } from "./cache-keys.ts";
 import type { EdgeRevocations } from "./edge-revocations.ts";
+import { stalePages, type FeedPurge } from "./feed-purge.ts";
 import { feedDays } from "./video/cached-videos.ts";
 
 const group = "cache";
@@ -25,9 +26,10 @@ export function invalidateByChanges(options: {
   events: EventLog;
   cache: Cache;
   edge: Pick<EdgeRevocations, "publish">;
+  feed: FeedPurge;
   log: Log;
 }): { close(): Promise<void> } {
-  const { events, cache, edge, log } = options;
+  const { events, cache, edge, feed, log } = options;
   const closing = new AbortController();
   let subscription: Subscription | undefined;
   const joined = join();
@@ -71,6 +73,9 @@ export function invalidateByChanges(options: {
     if (change.table === "token_revocations" && change.op === "c") steps.push(edge.publish(revocationOf(change.after)));
     const done = await Promise.all(steps);
     if (done.includes(false)) throw new Error("the cache cannot be reached");
+    // Last: whoever sees the new generation finds nothing old here.
+    const stale = stalePages(change);
+    if (stale) await feed.purge(stale);
   }
 }
 

@@ -30,6 +30,7 @@ import type { Context } from "./context.ts";
 import { createEdgeRevocations } from "./edge-revocations.ts";
 import type { OriginEnv } from "./env.ts";
 import { createCallerInterceptor, createDeadlineInterceptor, createErrorInterceptor } from "./interceptors.ts";
+import { createFeedPurge } from "./feed-purge.ts";
 import { invalidateByChanges } from "./invalidation.ts";
 import { createFavoriteService } from "./favorite/favorite.ts";
 import { readLiveMessages } from "./message/live-messages.ts";
@@ -130,7 +131,9 @@ export async function startOrigin(
     });
   });
   offer("user", ImageJobService, () => createImageJobService(context));
-  offer("video", VideoService, () => createVideoService(context));
+  offer("video", VideoService, () =>
+    createVideoService(context, { identify: async (token) => (await identities.viewer(token)).userId }),
+  );
   offer("video", MediaJobService, () => createMediaJobService(context));
   offer("favorite", FavoriteService, () => createFavoriteService(context));
   offer("comment", CommentService, () => createCommentService(context));
@@ -170,7 +173,8 @@ export async function startOrigin(
     ready: async () => void (await db.execute(sql`SELECT 1`)),
     log,
   });
-  const invalidation = invalidateByChanges({ events, cache, edge, log });
+  const feed = createFeedPurge({ url: env.REDIS_URL, log });
+  const invalidation = invalidateByChanges({ events, cache, edge, feed, log });
   const lease =
     env.ADVERTISE_URL === undefined
       ? null
@@ -199,6 +203,7 @@ export async function startOrigin(
       await server.stop(drainMs);
       await chat?.live.close();
       await invalidation.close();
+      feed.close();
       await events.close();
       config.close();
       cache.close();

@@ -54,6 +54,14 @@ afterAll(async () => {
 const pages: [name: string, read: (count: number) => Promise<unknown[]>][] = [
   ["the feed", async (count) => (await origin.as(viewer.token).video.getFeed({ count })).videos],
   ["the feed of nobody", async (count) => (await origin.as().video.getFeed({ count })).videos],
+  [
+    "what a viewer has of their own in the feed",
+    async (count) => {
+      const ids = Array.from({ length: count }, (_, index) => BigInt(1000 + index));
+      const asked = { videoIds: ids, authorIds: ids, tokens: [viewer.token] };
+      return (await origin.as().video.getFeedViews(asked)).views[0]?.isFavorite ?? [];
+    },
+  ],
   ["the list of works", async (count) => (await origin.as(viewer.token).video.listPublished({ count })).videos],
   ["the list of likes", async (count) => (await origin.as(viewer.token).favorite.listFavorites({ count })).videos],
   [

@@ -13,6 +13,7 @@ import type { Context } from "../context.ts";
 import { callerKey } from "../interceptors.ts";
 import { checkBatch, cut, pageSize } from "../paging.ts";
 import { createCachedVideos, feedDays, type VideoInfo } from "./cached-videos.ts";
+import { createFeedViews, type Identify } from "./feed-views.ts";
 import { createVideoView } from "./view.ts";
 
 const maxFeed = 30;
@@ -20,9 +21,13 @@ const maxList = 100;
 const maxAuthors = 1000;
 
 /** The feed and the lists, over the `videos` and `work_counts` tables. */
-export function createVideoService(context: Context): ServiceImpl<typeof VideoService> {
+export function createVideoService(
+  context: Context,
+  { identify }: { identify: Identify },
+): ServiceImpl<typeof VideoService> {
   const { db, cache } = context;
-  const { toVideos } = createVideoView(context);
+  const view = createVideoView(context);
+  const { toVideos } = view;
   const cached = createCachedVideos(context);
 
   return {
@@ -38,8 +43,11 @@ export function createVideoService(context: Context): ServiceImpl<typeof VideoSe
         // An empty page keeps its place: a client at the end of the feed does not start over by itself.
         nextBeforeMs: BigInt(page.at(-1)?.feedTime ?? before),
         hasMore,
+        newestMs: BigInt(page[0]?.feedTime ?? 0),
       };
     },
+
+    getFeedViews: createFeedViews(context, { findCounts: view.findCounts, identify }),
 
     async listPublished(request, { values }: HandlerContext) {
       const { viewerId } = values.get(callerKey);

@@ -40,8 +40,11 @@ const statuses: Record<Exclude<VideoInfo["status"], "deleted">, VideoStatus> = {
 /** Rows as one viewer sees them. */
 export function createVideoView({ clients, objects, cache }: Context): {
   toVideos(rows: VideoInfo[], viewerId: number): Promise<VideoFields[]>;
+  /** One read of the cache. */
+  findCounts(ids: number[]): Promise<Map<number, VideoCounts>>;
 } {
   return {
+    findCounts,
     /** One call and two reads of the cache at once, however many rows; a row whose author is gone is left out. */
     async toVideos(rows, viewerId) {
       if (rows.length === 0) return [];
@@ -49,7 +52,7 @@ export function createVideoView({ clients, objects, cache }: Context): {
       const videoIds = rows.map((row) => row.id);
       const [{ users }, counts, favorites] = await Promise.all([
         clients.user.batchGetUsers({ userIds, viewerId: BigInt(viewerId) }),
-        cache.values(videoCounts, videoIds, loadCounts),
+        findCounts(videoIds),
         findFavorites(videoIds, viewerId),
       ]);
       const authors = new Map(users.map((user) => [Number(user.id), user]));
@@ -63,6 +66,10 @@ export function createVideoView({ clients, objects, cache }: Context): {
       );
     },
   };
+
+  function findCounts(ids: number[]): Promise<Map<number, VideoCounts>> {
+    return cache.values(videoCounts, ids, loadCounts);
+  }
 
   async function loadCounts(ids: number[]): Promise<Map<number, VideoCounts>> {
     const videoIds = ids.map(BigInt);

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flick/video/v1/video.proto.
  */
 export const file_flick_video_v1_video: GenFile = /*@__PURE__*/
-  fileDesc("ChpmbGljay92aWRlby92MS92aWRlby5wcm90bxIOZmxpY2sudmlkZW8udjEivQIKBVZpZGVvEgoKAmlkGAEgASgDEiMKBmF1dGhvchgCIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlchIQCghwbGF5X3VybBgDIAEoCRIRCgljb3Zlcl91cmwYBCABKAkSFgoOZmF2b3JpdGVfY291bnQYBSABKAMSFQoNY29tbWVudF9jb3VudBgGIAEoAxITCgtpc19mYXZvcml0ZRgHIAEoCBINCgV0aXRsZRgIIAEoCRITCgtjcmVhdGVfdGltZRgJIAEoAxIrCgZzdGF0dXMYCiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1zdGF0dXNfcmVhc29uGAsgASgJEg0KBXdpZHRoGAwgASgFEg4KBmhlaWdodBgNIAEoBRITCgtkdXJhdGlvbl9tcxgOIAEoAyIyCg5HZXRGZWVkUmVxdWVzdBIRCgliZWZvcmVfbXMYASABKAMSDQoFY291bnQYAiABKAUiYgoPR2V0RmVlZFJlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvEhYKDm5leHRfYmVmb3JlX21zGAIgASgDEhAKCGhhc19tb3JlGAMgASgIIkYKFExpc3RQdWJsaXNoZWRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAMSDgoGY3Vyc29yGAIgASgDEg0KBWNvdW50GAMgASgFImUKFUxpc3RQdWJsaXNoZWRSZXNwb25zZRIlCgZ2aWRlb3MYASADKAsyFS5mbGljay52aWRlby52MS5WaWRlbxITCgtuZXh0X2N1cnNvchgCIAEoAxIQCghoYXNfbW9yZRgDIAEoCCImChJEZWxldGVWaWRlb1JlcXVlc3QSEAoIdmlkZW9faWQYASABKAMiFQoTRGVsZXRlVmlkZW9SZXNwb25zZSI9ChVCYXRjaEdldFZpZGVvc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhEKCXZpZXdlcl9pZBgCIAEoAyI/ChZCYXRjaEdldFZpZGVvc1Jlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvIisKFkJhdGNoR2V0QXV0aG9yc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDIkAKF0JhdGNoR2V0QXV0aG9yc1Jlc3BvbnNlEhEKCXZpZGVvX2lkcxgBIAMoAxISCgphdXRob3JfaWRzGAIgAygDIi0KGUJhdGNoR2V0V29ya0NvdW50c1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAMikwEKGkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlEkYKBmNvdW50cxgBIAMoCzI2LmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlLkNvdW50c0VudHJ5Gi0KC0NvdW50c0VudHJ5EgsKA2tleRgBIAEoAxINCgV2YWx1ZRgCIAEoAzoCOAEiIwoPUHVibGlzaFJlc3BvbnNlEhAKCHZpZGVvX2lkGAEgASgDIlgKA0pvYhIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDwoHcmF3X2tleRgDIAEoCRIPCgdhdHRlbXB0GAQgASgFEhAKCGxlYXNlX21zGAUgASgDIiEKD0NsYWltSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMiQQoQQ2xhaW1Kb2JSZXNwb25zZRIlCgNqb2IYASABKAsyEy5mbGljay52aWRlby52MS5Kb2JIAIgBAUIGCgRfam9iIjAKD1JlbmV3Sm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMiJAoQUmVuZXdKb2JSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoAyKMAQoSQ29tcGxldGVKb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIQCghwbGF5X2tleRgDIAEoCRIRCgljb3Zlcl9rZXkYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhMKC2R1cmF0aW9uX21zGAcgASgDIhUKE0NvbXBsZXRlSm9iUmVzcG9uc2UiUgoORmFpbEpvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDEg4KBnJlYXNvbhgDIAEoCRIRCglwZXJtYW5lbnQYBCABKAgiJgoPRmFpbEpvYlJlc3BvbnNlEhMKC3JldHJ5X2luX21zGAEgASgDIiMKEkxpc3REdWVKb2JzUmVxdWVzdBINCgVsaW1pdBgBIAEoBSImChNMaXN0RHVlSm9ic1Jlc3BvbnNlEg8KB2pvYl9pZHMYASADKAMqlAEKC1ZpZGVvU3RhdHVzEhwKGFZJREVPX1NUQVRVU19VTlNQRUNJRklFRBAAEhkKFVZJREVPX1NUQVRVU19VUExPQURFRBABEhsKF1ZJREVPX1NUQVRVU19QUk9DRVNTSU5HEAISFgoSVklERU9fU1RBVFVTX1JFQURZEAMSFwoTVklERU9fU1RBVFVTX0ZBSUxFRBAEMvUECgxWaWRlb1NlcnZpY2USUwoHR2V0RmVlZBIeLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRSZXF1ZXN0Gh8uZmxpY2sudmlkZW8udjEuR2V0RmVlZFJlc3BvbnNlIgeQAgGItRgBEmUKDUxpc3RQdWJsaXNoZWQSJC5mbGljay52aWRlby52MS5MaXN0UHVibGlzaGVkUmVxdWVzdBolLmZsaWNrLnZpZGVvLnYxLkxpc3RQdWJsaXNoZWRSZXNwb25zZSIHkAIBiLUYAhJcCgtEZWxldGVWaWRlbxIiLmZsaWNrLnZpZGVvLnYxLkRlbGV0ZVZpZGVvUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkRlbGV0ZVZpZGVvUmVzcG9uc2UiBIi1GAISaAoOQmF0Y2hHZXRWaWRlb3MSJS5mbGljay52aWRlby52MS5CYXRjaEdldFZpZGVvc1JlcXVlc3QaJi5mbGljay52aWRlby52MS5CYXRjaEdldFZpZGVvc1Jlc3BvbnNlIgeQAgGItRgDEmsKD0JhdGNoR2V0QXV0aG9ycxImLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0QXV0aG9yc1JlcXVlc3QaJy5mbGljay52aWRlby52MS5CYXRjaEdldEF1dGhvcnNSZXNwb25zZSIHkAIBiLUYAxJ0ChJCYXRjaEdldFdvcmtDb3VudHMSKS5mbGljay52aWRlby52MS5CYXRjaEdldFdvcmtDb3VudHNSZXF1ZXN0GiouZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRXb3JrQ291bnRzUmVzcG9uc2UiB5ACAYi1GAMyzAMKD01lZGlhSm9iU2VydmljZRJTCghDbGFpbUpvYhIfLmZsaWNrLnZpZGVvLnYxLkNsYWltSm9iUmVxdWVzdBogLmZsaWNrLnZpZGVvLnYxLkNsYWltSm9iUmVzcG9uc2UiBIi1GAMSUwoIUmVuZXdKb2ISHy5mbGljay52aWRlby52MS5SZW5ld0pvYlJlcXVlc3QaIC5mbGljay52aWRlby52MS5SZW5ld0pvYlJlc3BvbnNlIgSItRgDElwKC0NvbXBsZXRlSm9iEiIuZmxpY2sudmlkZW8udjEuQ29tcGxldGVKb2JSZXF1ZXN0GiMuZmxpY2sudmlkZW8udjEuQ29tcGxldGVKb2JSZXNwb25zZSIEiLUYAxJQCgdGYWlsSm9iEh4uZmxpY2sudmlkZW8udjEuRmFpbEpvYlJlcXVlc3QaHy5mbGljay52aWRlby52MS5GYWlsSm9iUmVzcG9uc2UiBIi1GAMSXwoLTGlzdER1ZUpvYnMSIi5mbGljay52aWRlby52MS5MaXN0RHVlSm9ic1JlcXVlc3QaIy5mbGljay52aWRlby52MS5MaXN0RHVlSm9ic1Jlc3BvbnNlIgeQAgGItRgDYgZwcm90bzM", [file_flick_access_v1_access, file_flick_user_v1_user]);
+  fileDesc("ChpmbGljay92aWRlby92MS92aWRlby5wcm90bxIOZmxpY2sudmlkZW8udjEivQIKBVZpZGVvEgoKAmlkGAEgASgDEiMKBmF1dGhvchgCIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlchIQCghwbGF5X3VybBgDIAEoCRIRCgljb3Zlcl91cmwYBCABKAkSFgoOZmF2b3JpdGVfY291bnQYBSABKAMSFQoNY29tbWVudF9jb3VudBgGIAEoAxITCgtpc19mYXZvcml0ZRgHIAEoCBINCgV0aXRsZRgIIAEoCRITCgtjcmVhdGVfdGltZRgJIAEoAxIrCgZzdGF0dXMYCiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1zdGF0dXNfcmVhc29uGAsgASgJEg0KBXdpZHRoGAwgASgFEg4KBmhlaWdodBgNIAEoBRITCgtkdXJhdGlvbl9tcxgOIAEoAyIyCg5HZXRGZWVkUmVxdWVzdBIRCgliZWZvcmVfbXMYASABKAMSDQoFY291bnQYAiABKAUidQoPR2V0RmVlZFJlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvEhYKDm5leHRfYmVmb3JlX21zGAIgASgDEhAKCGhhc19tb3JlGAMgASgIEhEKCW5ld2VzdF9tcxgEIAEoAyJMChNHZXRGZWVkVmlld3NSZXF1ZXN0EhEKCXZpZGVvX2lkcxgBIAMoAxISCgphdXRob3JfaWRzGAIgAygDEg4KBnRva2VucxgDIAMoCSJwChRHZXRGZWVkVmlld3NSZXNwb25zZRIXCg9mYXZvcml0ZV9jb3VudHMYASADKAMSFgoOY29tbWVudF9jb3VudHMYAiADKAMSJwoFdmlld3MYAyADKAsyGC5mbGljay52aWRlby52MS5GZWVkVmlldyJDCghGZWVkVmlldxIPCgdyZWZ1c2FsGAEgASgJEhMKC2lzX2Zhdm9yaXRlGAIgAygIEhEKCWlzX2ZvbGxvdxgDIAMoCCJGChRMaXN0UHVibGlzaGVkUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgDEg4KBmN1cnNvchgCIAEoAxINCgVjb3VudBgDIAEoBSJlChVMaXN0UHVibGlzaGVkUmVzcG9uc2USJQoGdmlkZW9zGAEgAygLMhUuZmxpY2sudmlkZW8udjEuVmlkZW8SEwoLbmV4dF9jdXJzb3IYAiABKAMSEAoIaGFzX21vcmUYAyABKAgiJgoSRGVsZXRlVmlkZW9SZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDIhUKE0RlbGV0ZVZpZGVvUmVzcG9uc2UiPQoVQmF0Y2hHZXRWaWRlb3NSZXF1ZXN0EhEKCXZpZGVvX2lkcxgBIAMoAxIRCgl2aWV3ZXJfaWQYAiABKAMiPwoWQmF0Y2hHZXRWaWRlb3NSZXNwb25zZRIlCgZ2aWRlb3MYASADKAsyFS5mbGljay52aWRlby52MS5WaWRlbyIrChZCYXRjaEdldEF1dGhvcnNSZXF1ZXN0EhEKCXZpZGVvX2lkcxgBIAMoAyJAChdCYXRjaEdldEF1dGhvcnNSZXNwb25zZRIRCgl2aWRlb19pZHMYASADKAMSEgoKYXV0aG9yX2lkcxgCIAMoAyItChlCYXRjaEdldFdvcmtDb3VudHNSZXF1ZXN0EhAKCHVzZXJfaWRzGAEgAygDIpMBChpCYXRjaEdldFdvcmtDb3VudHNSZXNwb25zZRJGCgZjb3VudHMYASADKAsyNi5mbGljay52aWRlby52MS5CYXRjaEdldFdvcmtDb3VudHNSZXNwb25zZS5Db3VudHNFbnRyeRotCgtDb3VudHNFbnRyeRILCgNrZXkYASABKAMSDQoFdmFsdWUYAiABKAM6AjgBIiMKD1B1Ymxpc2hSZXNwb25zZRIQCgh2aWRlb19pZBgBIAEoAyJYCgNKb2ISDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDEg8KB3Jhd19rZXkYAyABKAkSDwoHYXR0ZW1wdBgEIAEoBRIQCghsZWFzZV9tcxgFIAEoAyIhCg9DbGFpbUpvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDIkEKEENsYWltSm9iUmVzcG9uc2USJQoDam9iGAEgASgLMhMuZmxpY2sudmlkZW8udjEuSm9iSACIAQFCBgoEX2pvYiIwCg9SZW5ld0pvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDIiQKEFJlbmV3Sm9iUmVzcG9uc2USEAoIbGVhc2VfbXMYASABKAMijAEKEkNvbXBsZXRlSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSEAoIcGxheV9rZXkYAyABKAkSEQoJY292ZXJfa2V5GAQgASgJEg0KBXdpZHRoGAUgASgFEg4KBmhlaWdodBgGIAEoBRITCgtkdXJhdGlvbl9tcxgHIAEoAyIVChNDb21wbGV0ZUpvYlJlc3BvbnNlIlIKDkZhaWxKb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIOCgZyZWFzb24YAyABKAkSEQoJcGVybWFuZW50GAQgASgIIiYKD0ZhaWxKb2JSZXNwb25zZRITCgtyZXRyeV9pbl9tcxgBIAEoAyIjChJMaXN0RHVlSm9ic1JlcXVlc3QSDQoFbGltaXQYASABKAUiJgoTTGlzdER1ZUpvYnNSZXNwb25zZRIPCgdqb2JfaWRzGAEgAygDKpQBCgtWaWRlb1N0YXR1cxIcChhWSURFT19TVEFUVVNfVU5TUEVDSUZJRUQQABIZChVWSURFT19TVEFUVVNfVVBMT0FERUQQARIbChdWSURFT19TVEFUVVNfUFJPQ0VTU0lORxACEhYKElZJREVPX1NUQVRVU19SRUFEWRADEhcKE1ZJREVPX1NUQVRVU19GQUlMRUQQBDLZBQoMVmlkZW9TZXJ2aWNlElMKB0dldEZlZWQSHi5mbGljay52aWRlby52MS5HZXRGZWVkUmVxdWVzdBofLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRSZXNwb25zZSIHkAIBiLUYARJiCgxHZXRGZWVkVmlld3MSIy5mbGljay52aWRlby52MS5HZXRGZWVkVmlld3NSZXF1ZXN0GiQuZmxpY2sudmlkZW8udjEuR2V0RmVlZFZpZXdzUmVzcG9uc2UiB5ACAYi1GAESZQoNTGlzdFB1Ymxpc2hlZBIkLmZsaWNrLnZpZGVvLnYxLkxpc3RQdWJsaXNoZWRSZXF1ZXN0GiUuZmxpY2sudmlkZW8udjEuTGlzdFB1Ymxpc2hlZFJlc3BvbnNlIgeQAgGItRgCElwKC0RlbGV0ZVZpZGVvEiIuZmxpY2sudmlkZW8udjEuRGVsZXRlVmlkZW9SZXF1ZXN0GiMuZmxpY2sudmlkZW8udjEuRGVsZXRlVmlkZW9SZXNwb25zZSIEiLUYAhJoCg5CYXRjaEdldFZpZGVvcxIlLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0VmlkZW9zUmVxdWVzdBomLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0VmlkZW9zUmVzcG9uc2UiB5ACAYi1GAMSawoPQmF0Y2hHZXRBdXRob3JzEiYuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRBdXRob3JzUmVxdWVzdBonLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0QXV0aG9yc1Jlc3BvbnNlIgeQAgGItRgDEnQKEkJhdGNoR2V0V29ya0NvdW50cxIpLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1JlcXVlc3QaKi5mbGljay52aWRlby52MS5CYXRjaEdldFdvcmtDb3VudHNSZXNwb25zZSIHkAIBiLUYAzLMAwoPTWVkaWFKb2JTZXJ2aWNlElMKCENsYWltSm9iEh8uZmxpY2sudmlkZW8udjEuQ2xhaW1Kb2JSZXF1ZXN0GiAuZmxpY2sudmlkZW8udjEuQ2xhaW1Kb2JSZXNwb25zZSIEiLUYAxJTCghSZW5ld0pvYhIfLmZsaWNrLnZpZGVvLnYxLlJlbmV3Sm9iUmVxdWVzdBogLmZsaWNrLnZpZGVvLnYxLlJlbmV3Sm9iUmVzcG9uc2UiBIi1GAMSXAoLQ29tcGxldGVKb2ISIi5mbGljay52aWRlby52MS5Db21wbGV0ZUpvYlJlcXVlc3QaIy5mbGljay52aWRlby52MS5Db21wbGV0ZUpvYlJlc3BvbnNlIgSItRgDElAKB0ZhaWxKb2ISHi5mbGljay52aWRlby52MS5GYWlsSm9iUmVxdWVzdBofLmZsaWNrLnZpZGVvLnYxLkZhaWxKb2JSZXNwb25zZSIEiLUYAxJfCgtMaXN0RHVlSm9icxIiLmZsaWNrLnZpZGVvLnYxLkxpc3REdWVKb2JzUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkxpc3REdWVKb2JzUmVzcG9uc2UiB5ACAYi1GANiBnByb3RvMw", [file_flick_access_v1_access, file_flick_user_v1_user]);
 
 /**
  * A video as one viewer sees it.
@@ -151,6 +151,13 @@ export type GetFeedResponse = Message<"flick.video.v1.GetFeedResponse"> & {
    * @generated from field: bool has_more = 3;
    */
   hasMore: boolean;
+
+  /**
+   * Place in the feed of the first video, in milliseconds since 1970; 0 without one. Every `before_ms` above it asked for the same page.
+   *
+   * @generated from field: int64 newest_ms = 4;
+   */
+  newestMs: bigint;
 };
 
 /**
@@ -159,6 +166,99 @@ export type GetFeedResponse = Message<"flick.video.v1.GetFeedResponse"> & {
  */
 export const GetFeedResponseSchema: GenMessage<GetFeedResponse> = /*@__PURE__*/
   messageDesc(file_flick_video_v1_video, 2);
+
+/**
+ * @generated from message flick.video.v1.GetFeedViewsRequest
+ */
+export type GetFeedViewsRequest = Message<"flick.video.v1.GetFeedViewsRequest"> & {
+  /**
+   * At most 100 each.
+   *
+   * @generated from field: repeated int64 video_ids = 1;
+   */
+  videoIds: bigint[];
+
+  /**
+   * @generated from field: repeated int64 author_ids = 2;
+   */
+  authorIds: bigint[];
+
+  /**
+   * Of the viewers, at most 32.
+   *
+   * @generated from field: repeated string tokens = 3;
+   */
+  tokens: string[];
+};
+
+/**
+ * Describes the message flick.video.v1.GetFeedViewsRequest.
+ * Use `create(GetFeedViewsRequestSchema)` to create a new message.
+ */
+export const GetFeedViewsRequestSchema: GenMessage<GetFeedViewsRequest> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 3);
+
+/**
+ * Packed lists, each in the order of the ids that were asked for; what is unknown has no likes and no comments.
+ *
+ * @generated from message flick.video.v1.GetFeedViewsResponse
+ */
+export type GetFeedViewsResponse = Message<"flick.video.v1.GetFeedViewsResponse"> & {
+  /**
+   * @generated from field: repeated int64 favorite_counts = 1;
+   */
+  favoriteCounts: bigint[];
+
+  /**
+   * @generated from field: repeated int64 comment_counts = 2;
+   */
+  commentCounts: bigint[];
+
+  /**
+   * In the order of the tokens.
+   *
+   * @generated from field: repeated flick.video.v1.FeedView views = 3;
+   */
+  views: FeedView[];
+};
+
+/**
+ * Describes the message flick.video.v1.GetFeedViewsResponse.
+ * Use `create(GetFeedViewsResponseSchema)` to create a new message.
+ */
+export const GetFeedViewsResponseSchema: GenMessage<GetFeedViewsResponse> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 4);
+
+/**
+ * @generated from message flick.video.v1.FeedView
+ */
+export type FeedView = Message<"flick.video.v1.FeedView"> & {
+  /**
+   * Why the token is no good, for its bearer to read; empty when it is good.
+   *
+   * @generated from field: string refusal = 1;
+   */
+  refusal: string;
+
+  /**
+   * Of each video and of each author, in the order of the ids.
+   *
+   * @generated from field: repeated bool is_favorite = 2;
+   */
+  isFavorite: boolean[];
+
+  /**
+   * @generated from field: repeated bool is_follow = 3;
+   */
+  isFollow: boolean[];
+};
+
+/**
+ * Describes the message flick.video.v1.FeedView.
+ * Use `create(FeedViewSchema)` to create a new message.
+ */
+export const FeedViewSchema: GenMessage<FeedView> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 5);
 
 /**
  * @generated from message flick.video.v1.ListPublishedRequest
@@ -191,7 +291,7 @@ export type ListPublishedRequest = Message<"flick.video.v1.ListPublishedRequest"
  * Use `create(ListPublishedRequestSchema)` to create a new message.
  */
 export const ListPublishedRequestSchema: GenMessage<ListPublishedRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 3);
+  messageDesc(file_flick_video_v1_video, 6);
 
 /**
  * @generated from message flick.video.v1.ListPublishedResponse
@@ -218,7 +318,7 @@ export type ListPublishedResponse = Message<"flick.video.v1.ListPublishedRespons
  * Use `create(ListPublishedResponseSchema)` to create a new message.
  */
 export const ListPublishedResponseSchema: GenMessage<ListPublishedResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 4);
+  messageDesc(file_flick_video_v1_video, 7);
 
 /**
  * @generated from message flick.video.v1.DeleteVideoRequest
@@ -235,7 +335,7 @@ export type DeleteVideoRequest = Message<"flick.video.v1.DeleteVideoRequest"> & 
  * Use `create(DeleteVideoRequestSchema)` to create a new message.
  */
 export const DeleteVideoRequestSchema: GenMessage<DeleteVideoRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 5);
+  messageDesc(file_flick_video_v1_video, 8);
 
 /**
  * @generated from message flick.video.v1.DeleteVideoResponse
@@ -248,7 +348,7 @@ export type DeleteVideoResponse = Message<"flick.video.v1.DeleteVideoResponse"> 
  * Use `create(DeleteVideoResponseSchema)` to create a new message.
  */
 export const DeleteVideoResponseSchema: GenMessage<DeleteVideoResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 6);
+  messageDesc(file_flick_video_v1_video, 9);
 
 /**
  * @generated from message flick.video.v1.BatchGetVideosRequest
@@ -274,7 +374,7 @@ export type BatchGetVideosRequest = Message<"flick.video.v1.BatchGetVideosReques
  * Use `create(BatchGetVideosRequestSchema)` to create a new message.
  */
 export const BatchGetVideosRequestSchema: GenMessage<BatchGetVideosRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 7);
+  messageDesc(file_flick_video_v1_video, 10);
 
 /**
  * @generated from message flick.video.v1.BatchGetVideosResponse
@@ -291,7 +391,7 @@ export type BatchGetVideosResponse = Message<"flick.video.v1.BatchGetVideosRespo
  * Use `create(BatchGetVideosResponseSchema)` to create a new message.
  */
 export const BatchGetVideosResponseSchema: GenMessage<BatchGetVideosResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 8);
+  messageDesc(file_flick_video_v1_video, 11);
 
 /**
  * @generated from message flick.video.v1.BatchGetAuthorsRequest
@@ -310,7 +410,7 @@ export type BatchGetAuthorsRequest = Message<"flick.video.v1.BatchGetAuthorsRequ
  * Use `create(BatchGetAuthorsRequestSchema)` to create a new message.
  */
 export const BatchGetAuthorsRequestSchema: GenMessage<BatchGetAuthorsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 9);
+  messageDesc(file_flick_video_v1_video, 12);
 
 /**
  * Packed lists, since a map of thousands costs more to encode than to look up.
@@ -338,7 +438,7 @@ export type BatchGetAuthorsResponse = Message<"flick.video.v1.BatchGetAuthorsRes
  * Use `create(BatchGetAuthorsResponseSchema)` to create a new message.
  */
 export const BatchGetAuthorsResponseSchema: GenMessage<BatchGetAuthorsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 10);
+  messageDesc(file_flick_video_v1_video, 13);
 
 /**
  * @generated from message flick.video.v1.BatchGetWorkCountsRequest
@@ -357,7 +457,7 @@ export type BatchGetWorkCountsRequest = Message<"flick.video.v1.BatchGetWorkCoun
  * Use `create(BatchGetWorkCountsRequestSchema)` to create a new message.
  */
 export const BatchGetWorkCountsRequestSchema: GenMessage<BatchGetWorkCountsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 11);
+  messageDesc(file_flick_video_v1_video, 14);
 
 /**
  * @generated from message flick.video.v1.BatchGetWorkCountsResponse
@@ -374,7 +474,7 @@ export type BatchGetWorkCountsResponse = Message<"flick.video.v1.BatchGetWorkCou
  * Use `create(BatchGetWorkCountsResponseSchema)` to create a new message.
  */
 export const BatchGetWorkCountsResponseSchema: GenMessage<BatchGetWorkCountsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 12);
+  messageDesc(file_flick_video_v1_video, 15);
 
 /**
  * Answer of the streaming upload.
@@ -393,7 +493,7 @@ export type PublishResponse = Message<"flick.video.v1.PublishResponse"> & {
  * Use `create(PublishResponseSchema)` to create a new message.
  */
 export const PublishResponseSchema: GenMessage<PublishResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 13);
+  messageDesc(file_flick_video_v1_video, 16);
 
 /**
  * @generated from message flick.video.v1.Job
@@ -440,7 +540,7 @@ export type Job = Message<"flick.video.v1.Job"> & {
  * Use `create(JobSchema)` to create a new message.
  */
 export const JobSchema: GenMessage<Job> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 14);
+  messageDesc(file_flick_video_v1_video, 17);
 
 /**
  * @generated from message flick.video.v1.ClaimJobRequest
@@ -457,7 +557,7 @@ export type ClaimJobRequest = Message<"flick.video.v1.ClaimJobRequest"> & {
  * Use `create(ClaimJobRequestSchema)` to create a new message.
  */
 export const ClaimJobRequestSchema: GenMessage<ClaimJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 15);
+  messageDesc(file_flick_video_v1_video, 18);
 
 /**
  * @generated from message flick.video.v1.ClaimJobResponse
@@ -474,7 +574,7 @@ export type ClaimJobResponse = Message<"flick.video.v1.ClaimJobResponse"> & {
  * Use `create(ClaimJobResponseSchema)` to create a new message.
  */
 export const ClaimJobResponseSchema: GenMessage<ClaimJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 16);
+  messageDesc(file_flick_video_v1_video, 19);
 
 /**
  * @generated from message flick.video.v1.RenewJobRequest
@@ -496,7 +596,7 @@ export type RenewJobRequest = Message<"flick.video.v1.RenewJobRequest"> & {
  * Use `create(RenewJobRequestSchema)` to create a new message.
  */
 export const RenewJobRequestSchema: GenMessage<RenewJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 17);
+  messageDesc(file_flick_video_v1_video, 20);
 
 /**
  * @generated from message flick.video.v1.RenewJobResponse
@@ -513,7 +613,7 @@ export type RenewJobResponse = Message<"flick.video.v1.RenewJobResponse"> & {
  * Use `create(RenewJobResponseSchema)` to create a new message.
  */
 export const RenewJobResponseSchema: GenMessage<RenewJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 18);
+  messageDesc(file_flick_video_v1_video, 21);
 
 /**
  * @generated from message flick.video.v1.CompleteJobRequest
@@ -562,7 +662,7 @@ export type CompleteJobRequest = Message<"flick.video.v1.CompleteJobRequest"> & 
  * Use `create(CompleteJobRequestSchema)` to create a new message.
  */
 export const CompleteJobRequestSchema: GenMessage<CompleteJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 19);
+  messageDesc(file_flick_video_v1_video, 22);
 
 /**
  * @generated from message flick.video.v1.CompleteJobResponse
@@ -575,7 +675,7 @@ export type CompleteJobResponse = Message<"flick.video.v1.CompleteJobResponse"> 
  * Use `create(CompleteJobResponseSchema)` to create a new message.
  */
 export const CompleteJobResponseSchema: GenMessage<CompleteJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 20);
+  messageDesc(file_flick_video_v1_video, 23);
 
 /**
  * @generated from message flick.video.v1.FailJobRequest
@@ -609,7 +709,7 @@ export type FailJobRequest = Message<"flick.video.v1.FailJobRequest"> & {
  * Use `create(FailJobRequestSchema)` to create a new message.
  */
 export const FailJobRequestSchema: GenMessage<FailJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 21);
+  messageDesc(file_flick_video_v1_video, 24);
 
 /**
  * @generated from message flick.video.v1.FailJobResponse
@@ -628,7 +728,7 @@ export type FailJobResponse = Message<"flick.video.v1.FailJobResponse"> & {
  * Use `create(FailJobResponseSchema)` to create a new message.
  */
 export const FailJobResponseSchema: GenMessage<FailJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 22);
+  messageDesc(file_flick_video_v1_video, 25);
 
 /**
  * @generated from message flick.video.v1.ListDueJobsRequest
@@ -647,7 +747,7 @@ export type ListDueJobsRequest = Message<"flick.video.v1.ListDueJobsRequest"> & 
  * Use `create(ListDueJobsRequestSchema)` to create a new message.
  */
 export const ListDueJobsRequestSchema: GenMessage<ListDueJobsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 23);
+  messageDesc(file_flick_video_v1_video, 26);
 
 /**
  * @generated from message flick.video.v1.ListDueJobsResponse
@@ -664,7 +764,7 @@ export type ListDueJobsResponse = Message<"flick.video.v1.ListDueJobsResponse"> 
  * Use `create(ListDueJobsResponseSchema)` to create a new message.
  */
 export const ListDueJobsResponseSchema: GenMessage<ListDueJobsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 24);
+  messageDesc(file_flick_video_v1_video, 27);
 
 /**
  * @generated from enum flick.video.v1.VideoStatus
@@ -717,6 +817,17 @@ export const VideoService: GenService<{
     methodKind: "unary";
     input: typeof GetFeedRequestSchema;
     output: typeof GetFeedResponseSchema;
+  },
+  /**
+   * What of a feed page is the viewers' own, or newer than the page: the page itself may come out of a cache. For several viewers at once,
+   * whose tokens are in the request; a token that is no good is refused alone.
+   *
+   * @generated from rpc flick.video.v1.VideoService.GetFeedViews
+   */
+  getFeedViews: {
+    methodKind: "unary";
+    input: typeof GetFeedViewsRequestSchema;
+    output: typeof GetFeedViewsResponseSchema;
   },
   /**
    * One author's videos, newest first. The author also sees those that are not ready.
