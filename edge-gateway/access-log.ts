@@ -15,11 +15,13 @@ export function accessLog(log: Log): MiddlewareHandler<GatewayEnv> {
     c.set("requestId", requestId);
     c.header("x-request-id", requestId);
     await next();
+    if (c.get("unlogged")) return;
     log.info("request", {
       method: c.req.method,
       route: c.get("route") ?? "unmatched",
       status: c.res.status,
       ms: Date.now() - started,
+      cache: c.get("cache"),
       request_id: requestId,
     });
   };

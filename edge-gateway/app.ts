@@ -7,6 +7,7 @@ import { addDocs } from "./docs.ts";
 import { addEndpoints, type GatewayEnv } from "./endpoint.ts";
 import { endpoints } from "./endpoints.ts";
 import { answerError, answerNotFound } from "./errors.ts";
+import type { Feed } from "./feed.ts";
 import { browserAccess, safeHeaders } from "./headers.ts";
 import type { GatewayLiveConfig } from "./live-config.ts";
 import type { Log } from "./log.ts";
@@ -24,6 +25,7 @@ export interface AppDeps {
   redis: Redis | null;
   config: GatewayLiveConfig;
   limits: RateLimit;
+  feed: Feed;
   log: Log;
   maxUploadBytes: number;
 }

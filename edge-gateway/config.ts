@@ -1,6 +1,7 @@
 import { flag, section } from "@flick/platform/live-config/settings.ts";
 import type * as v from "valibot";
 
+import { feedSettings } from "./feed-cache-settings.ts";
 import { limitSettings } from "./limit-policies.ts";
 
 /** What may be turned off while something is wrong. */
@@ -14,6 +15,7 @@ const featureSettings = section({
 /** The live configuration of the gateway: a section for each part of it, which that part declares. */
 export const gatewayConfig = section({
   features: featureSettings,
+  feed: feedSettings,
   limits: limitSettings,
 });
 

@@ -23,6 +23,10 @@ export interface GatewayEnv {
     viewer?: number | null;
     /** Seconds after which a request that is refused may come again. */
     retryAfter?: number;
+    /** Where an answer came from that may be cached. */
+    cache?: string;
+    /** One of many of its kind, of which not every one needs its line in the log. */
+    unlogged?: boolean;
   };
 }
 
@@ -124,7 +128,16 @@ async function answerOf(declared: Endpoint, c: GatewayContext, deps: AppDeps): P
   const { sent, token } = request;
   const params = checkParams(declared.params, sent);
   const succeeded = limit && (await limits.call(c, limit, sent.get("username") ?? ""));
-  const answer = await handle({ params, token, call: callFrom(c, token), c }, deps);
+  const asked = {
+    params,
+    token,
+    c,
+    // Made when it is looked at: an answer out of a cache needs none.
+    get call() {
+      return callFrom(c, token);
+    },
+  };
+  const answer = await handle(asked, deps);
   succeeded?.();
   return answer;
 }

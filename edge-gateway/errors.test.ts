@@ -4,13 +4,29 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import { flickError } from "@flick/proto/errors.ts";
 import { ErrorDetailSchema, Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { startFixture, startFixtureOrigin, until, type Fixture, viewerToken } from "./testing.ts";
+import {
+  startEdgeRedis,
+  startFixture,
+  startFixtureOrigin,
+  until,
+  viewerToken,
+  type EdgeRedis,
+  type Fixture,
+} from "./testing.ts";
 
+let redis: EdgeRedis;
+/** Every request for the feed is one to the origin. */
+let uncached: Record<string, string>;
 let fixture: Fixture;
 beforeAll(async () => {
-  fixture = await startFixture();
+  redis = await startEdgeRedis();
+  uncached = await redis.vars({ feed: { cached: false } });
+  fixture = await startFixture(uncached);
 });
-afterAll(() => fixture.stop());
+afterAll(async () => {
+  await fixture.stop();
+  await redis.stop();
+});
 
 const emptyFeed = { video_list: [], next_time: 0, next_cursor: 0, has_more: false };
 
@@ -104,7 +120,7 @@ describe("an origin", () => {
       hostname: "127.0.0.1",
       fetch: () => new Response("<html>secret</html>", { status: 502, headers: { "content-type": "text/html" } }),
     });
-    const broken = await startFixture({ ORIGIN_URL: proxy.url.origin });
+    const broken = await startFixture({ ...uncached, ORIGIN_URL: proxy.url.origin });
     const { status, json } = await broken.call("/feed");
     await broken.stop();
     expect(status).toBe(503);
@@ -118,7 +134,7 @@ describe("an origin", () => {
       hostname: "127.0.0.1",
       fetch: () => Response.redirect(elsewhere.url.href, 307),
     });
-    const broken = await startFixture({ ORIGIN_URL: moving.url.origin });
+    const broken = await startFixture({ ...uncached, ORIGIN_URL: moving.url.origin });
     const { status, json } = await broken.call("/feed");
     await broken.stop();
     expect(status).toBe(500);
@@ -137,7 +153,7 @@ describe("an origin", () => {
         },
       },
     });
-    const broken = await startFixture({ ORIGIN_URL: `http://127.0.0.1:${server.port}` });
+    const broken = await startFixture({ ...uncached, ORIGIN_URL: `http://127.0.0.1:${server.port}` });
     const { status } = await broken.call("/feed");
     await broken.stop();
     expect(status).toBe(503);
@@ -146,7 +162,7 @@ describe("an origin", () => {
   test("that is down is 503 with an envelope, and comes back without a restart of the gateway", async () => {
     const first = startFixtureOrigin();
     const port = Number(new URL(first.url).port);
-    const moved = await startFixture({ ORIGIN_URL: first.url });
+    const moved = await startFixture({ ...uncached, ORIGIN_URL: first.url });
     first.answer({ getFeed: () => ({ hasMore: true }) });
     expect((await moved.call("/feed")).status).toBe(200);
 

@@ -6,6 +6,8 @@ import { createAuth } from "./auth.ts";
 import { createDiscovery } from "./discovery.ts";
 import type { GatewayContext, GatewayEnv } from "./endpoint.ts";
 import { readBindings } from "./env.ts";
+import type { ResponseCache } from "./feed-cache-layers.ts";
+import { createFeed } from "./feed.ts";
 import { createGatewayConfig } from "./live-config.ts";
 import { consoleLog } from "./log.ts";
 import { createPseudonyms } from "./pseudonyms.ts";
@@ -55,6 +57,13 @@ export function createGateway(bindings: unknown, runtime: Runtime): Gateway {
     ipFactor,
     settings: () => config.current().limits,
   });
+  const feed = createFeed({
+    origin,
+    redis,
+    cache: edgeCache(),
+    settings: () => config.current().feed,
+    log: consoleLog,
+  });
   return {
     app: createApp({
       auth,
@@ -63,6 +72,7 @@ export function createGateway(bindings: unknown, runtime: Runtime): Gateway {
       redis,
       config,
       limits,
+      feed,
       log: consoleLog,
       maxUploadBytes: MAX_UPLOAD_BYTES,
     }),
@@ -74,4 +84,10 @@ export function answerProblems(problems: string[]): Response {
   consoleLog.error("bad bindings", { problems });
   const message = `The gateway's bindings are not right: ${problems.join("; ")}.`;
   return Response.json({ status_code: Reason.INTERNAL, status_msg: message }, { status: 500 });
+}
+
+/** Workers alone have a cache that is nobody's in particular. */
+function edgeCache(): ResponseCache | null {
+  const { caches } = globalThis as { caches?: { default?: ResponseCache } };
+  return caches?.default ?? null;
 }

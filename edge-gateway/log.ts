@@ -14,8 +14,14 @@ export const consoleLog: Log = {
 
 function write(level: string, message: string, fields: Record<string, unknown> = {}): void {
   const line = { time: new Date().toISOString(), level, program: "edge-gateway", message, ...fields };
+  // Every request has a line, and nearly all of them are of text and numbers.
+  const isPlain = Object.values(fields).every((value) => typeof value !== "object");
   // oxlint-disable-next-line no-console -- the only way for a Worker to log
-  console.log(JSON.stringify(line, (_key, value: unknown) => (value instanceof Error ? describe(value) : value)));
+  console.log(isPlain ? JSON.stringify(line) : JSON.stringify(line, describeErrors));
+}
+
+function describeErrors(_key: string, value: unknown): unknown {
+  return value instanceof Error ? describe(value) : value;
 }
 
 function describe({ name, message, stack, cause }: Error): Record<string, unknown> {

@@ -8,17 +8,23 @@ import { VideoStatus } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { endpoints } from "./endpoints.ts";
 import { failuresOf } from "./openapi-reasons.ts";
 import { contractOf, type Contract, type Operation } from "./openapi-testing.ts";
-import { authority, startFixture, type Fixture } from "./testing.ts";
+import { authority, startEdgeRedis, startFixture, type EdgeRedis, type Fixture } from "./testing.ts";
 
 setDefaultTimeout(60_000);
 
+let redis: EdgeRedis;
 let fixture: Fixture;
 let contract: Contract;
 beforeAll(async () => {
-  fixture = await startFixture({ MAX_UPLOAD_BYTES: "100000" });
+  redis = await startEdgeRedis();
+  const uncached = await redis.vars({ feed: { cached: false }, limits: { register: { perAccount: { count: 0 } } } });
+  fixture = await startFixture({ MAX_UPLOAD_BYTES: "100000", ...uncached });
   contract = contractOf(await (await fetch(`${fixture.gateway.url}/openapi.json`)).json());
 });
-afterAll(() => fixture.stop());
+afterAll(async () => {
+  await fixture.stop();
+  await redis.stop();
+});
 
 const user = { id: 7n, name: "zoë", signature: "hi", avatar: "http://a", backgroundImage: "http://b", isFollow: true };
 const video = { id: 9n, author: user, title: "t", status: VideoStatus.READY, playUrl: "http://v", createTime: 1n };

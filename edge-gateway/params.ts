@@ -19,7 +19,7 @@ export async function readParams(request: Request, options: { mayBeEmpty?: strin
   const { mayBeEmpty } = options;
   const params = new Map<string, string>();
   if (request.method !== "GET" && request.method !== "HEAD") addFirst(params, await bodyFields(request), mayBeEmpty);
-  addFirst(params, new URL(request.url).searchParams, mayBeEmpty);
+  if (request.url.includes("?")) addFirst(params, new URL(request.url).searchParams, mayBeEmpty);
   return params;
 }
 

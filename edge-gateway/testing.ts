@@ -1,8 +1,15 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
 import { createConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import { createFetchHandler } from "@connectrpc/connect/protocol";
 import { startGateway, type Gateway } from "@flick/dev/gateway.ts";
 import { publicKeysPath } from "@flick/proto/public-keys.ts";
 import { createAuthority } from "@flick/platform/access-token/testing.ts";
+import { startRedis, type TestServer } from "@flick/dev/testing.ts";
+import { startTestFront, token as redisToken } from "@flick/dev/upstash-front/testing.ts";
+import { configKey } from "@flick/platform/live-config/document.ts";
 import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts";
 import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
 import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts";
@@ -11,6 +18,7 @@ import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { streamPath } from "@flick/proto/stream.ts";
 import { profileUploadPath, uploadPath } from "@flick/proto/upload.ts";
+import { RedisClient } from "bun";
 
 /** Issues the tokens that gateways in front of a fixture origin take for good. */
 export const authority = await createAuthority("fixture");
@@ -113,6 +121,37 @@ export async function startFixture(vars: Record<string, string> = {}): Promise<F
     async stop() {
       await gateway.stop();
       await origin.stop();
+    },
+  };
+}
+
+/** A Redis of the tests' own, as the edge knows it: over HTTP. */
+export interface EdgeRedis {
+  server: TestServer;
+  /** Bindings of a gateway that uses a database of its own in it, where this live configuration is stored. */
+  vars(settings?: unknown): Promise<Record<string, string>>;
+  stop(): Promise<void>;
+}
+
+export async function startEdgeRedis(): Promise<EdgeRedis> {
+  const dir = await mkdtemp(join(tmpdir(), "flick-edge-redis-"));
+  const server = await startRedis({ dir });
+  const fronts: { stop(): Promise<void> }[] = [];
+  return {
+    server,
+    async vars(settings = {}) {
+      const url = `${server.url}/${fronts.length}`;
+      const front = startTestFront(url);
+      fronts.push(front);
+      const redis = new RedisClient(url);
+      await redis.set(configKey("gateway"), JSON.stringify({ version: 1, time: 1, note: "for a test", settings }));
+      redis.close();
+      return { UPSTASH_REDIS_REST_URL: front.url, UPSTASH_REDIS_REST_TOKEN: redisToken };
+    },
+    async stop() {
+      await Promise.all(fronts.map((front) => front.stop()));
+      await server.stop();
+      await rm(dir, { recursive: true });
     },
   };
 }

@@ -4,13 +4,19 @@ import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { VideoStatus } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
-import { startFixture, type Fixture, viewerToken } from "../testing.ts";
+import { startEdgeRedis, startFixture, viewerToken, type EdgeRedis, type Fixture } from "../testing.ts";
 
+let redis: EdgeRedis;
 let fixture: Fixture;
 beforeAll(async () => {
-  fixture = await startFixture();
+  redis = await startEdgeRedis();
+  // How the feed is cached has tests of its own.
+  fixture = await startFixture(await redis.vars({ feed: { cached: false } }));
 });
-afterAll(() => fixture.stop());
+afterAll(async () => {
+  await fixture.stop();
+  await redis.stop();
+});
 
 const video = {
   id: 9007199254740991n,

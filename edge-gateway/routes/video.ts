@@ -30,11 +30,11 @@ export const videoEndpoints = [
       next_time: wholeField("`latest_time` of the next page: that of the oldest video in this one.", 1_790_000_000_123),
       ...pageFields,
     }),
-    async handle({ params: { cursor, latest_time: latest, count }, call }, { origin }) {
-      const { videos, nextBeforeMs, hasMore } = await origin.videos.getFeed(
-        { beforeMs: cursor || latest, count },
-        call,
-      );
+    async handle(request, { origin, config, feed }) {
+      const { cursor, latest_time: latest, count } = request.params;
+      const beforeMs = cursor || latest;
+      if (config.current().feed.cached) return feed(request.c, { beforeMs: Number(beforeMs), count }, request.token);
+      const { videos, nextBeforeMs, hasMore } = await origin.videos.getFeed({ beforeMs, count }, request.call);
       const next = Number(nextBeforeMs);
       return { video_list: videos.map(videoObject), next_time: next, next_cursor: next, has_more: hasMore };
     },
