@@ -64,7 +64,8 @@ test("a real video is published, becomes ready, is in an anonymous feed, and pla
   expect(video).toMatchObject({ status: "ready", status_reason: "" });
   const seconds = (performance.now() - began) / 1000;
 
-  const { video_list: feed, next_time } = await flick.api.feed();
+  const feed = await flick.feedIs((videos) => videos.some(({ id }) => id === video_id));
+  const { next_time } = await flick.api.feed();
   const found = feed.find((each) => each.id === video_id);
   expect(found).toMatchObject({
     title: "a bear 🐻",

@@ -27,10 +27,13 @@ export interface RunningStack {
   signUp(): Promise<{ user_id: number; token: string; name: string }>;
   /** Waits until the video is ready or has failed, as its author sees it. */
   settled(token: string, videoId: number): Promise<ApiVideo>;
+  /** Waits until everybody's feed, which may be a moment old, is as it should be. */
+  feedIs(right: (videos: ApiVideo[]) => boolean): Promise<ApiVideo[]>;
   stop(): Promise<void>;
 }
 
 const settledWithinMs = 90_000;
+const feedWithinMs = 10_000;
 
 const noQuota = { perUser: { count: 0 } };
 
@@ -99,6 +102,15 @@ export async function runStack(options: { gateway?: object } = {}): Promise<Runn
         await Bun.sleep(200);
       }
       throw new Error(`the video was not settled within ${settledWithinMs} ms:\n${printed.slice(-4000)}`);
+    },
+    async feedIs(right) {
+      const deadline = Date.now() + feedWithinMs;
+      for (;;) {
+        const { video_list: videos } = await api.feed();
+        if (right(videos)) return videos;
+        if (Date.now() > deadline) throw new Error(`the feed was ${JSON.stringify(videos.map(({ id }) => id))}`);
+        await Bun.sleep(50);
+      }
     },
     async stop() {
       await stack.stop();
