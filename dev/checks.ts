@@ -19,6 +19,8 @@ export interface CheckResult {
 
 const root = join(import.meta.dir, "..");
 const limitMs = 120_000;
+/** Of the gateway, gzipped: an isolate must start in no time. */
+const maxWorkerBytes = 300 * 1024;
 
 const checks: readonly Check[] = [
   { name: "tsc", run: () => tool("tsc", ["-p", "tsconfig.json"]) },
@@ -78,12 +80,15 @@ async function workerCanBeDeployed(): Promise<string | null> {
   if (secrets.length > 0)
     return `wrangler.toml has secrets in it, which belong into \`wrangler secret put\`: ${secrets.join(", ")}`;
   for (const environment of Object.keys(config)) {
-    const problem = await inTemporaryFolder((dir) => {
+    const problem = await inTemporaryFolder(async (dir) => {
       const wrangler = join(root, "node_modules/.bin/wrangler");
       const options = ["--dry-run", `--env=${environment}`, "--outdir", dir];
-      return command([process.execPath, "--bun", wrangler, "deploy", ...options], {
+      const refused = await command([process.execPath, "--bun", wrangler, "deploy", ...options], {
         env: { WRANGLER_SEND_METRICS: "false", WRANGLER_HIDE_BANNER: "true", CI: "true" },
       });
+      if (refused !== null) return refused;
+      const size = Bun.gzipSync(await Bun.file(join(dir, "worker.js")).arrayBuffer()).byteLength;
+      return size < maxWorkerBytes ? null : `the Worker has ${size} bytes gzipped, ${maxWorkerBytes} or more`;
     });
     if (problem !== null) return `environment "${environment}": ${problem}`;
   }
