@@ -164,7 +164,7 @@ describe("a page", () => {
     });
     const path = newPage();
     const answers = await Promise.all([one.feed(path), other.feed(path)]);
-    expect(answers.map(({ from }) => from).toSorted()).toEqual(["origin", "shared"]);
+    expect(new Set(answers.map(({ from }) => from))).toEqual(new Set(["origin", "shared"]));
     expect(calls).toHaveLength(1);
   });
 
