@@ -8,7 +8,7 @@ import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
 import { standaloneVariables } from "./standalone.ts";
-import { startFixtureOrigin, until, type FixtureOrigin } from "./testing.ts";
+import { startFixtureOrigin, until, viewerToken, type FixtureOrigin } from "./testing.ts";
 
 setDefaultTimeout(60_000);
 
@@ -137,20 +137,20 @@ describe.each<[string, Runtime | null]>([
     expect(headers.get("strict-transport-security")).toBeNull();
   });
 
-  test("asks the origin for the feed, and hands the deadline and the request's id on", async () => {
+  test("asks the origin for a list, and hands the token, the deadline and the request's id on", async () => {
     let seen: Headers | undefined;
     origin.answer({
-      getFeed(_request, { requestHeader }) {
+      listPublished(_request, { requestHeader }) {
         seen = requestHeader;
-        return { videos: [{ id: 9_007_199_254_740_991n, title: "🎬" }], nextBeforeMs: 7n, hasMore: true };
+        return { videos: [{ id: 9_007_199_254_740_991n, title: "🎬" }], nextCursor: 7n, hasMore: true };
       },
     });
-    const answer = await call("/douyin/feed/?latest_time=1700000000000&token=t");
-    const json = (await answer.json()) as { video_list: object[]; next_time: number };
+    const answer = await call(`/douyin/publish/list/?user_id=5&token=${viewerToken}`);
+    const json = (await answer.json()) as { video_list: object[]; next_cursor: number };
     expect(json.video_list[0]).toMatchObject({ id: 9_007_199_254_740_991, title: "🎬" });
-    expect(json.next_time).toBe(7);
+    expect(json.next_cursor).toBe(7);
     expect(seen?.get("grpc-timeout")).toMatch(/^\d+m$/);
-    expect(seen?.get("authorization")).toBe("Bearer t");
+    expect(seen?.get("authorization")).toBe(`Bearer ${viewerToken}`);
     expect(seen?.get("x-request-id")).toBe(answer.headers.get("x-request-id"));
   });
 
@@ -192,7 +192,10 @@ describe.each<[string, Runtime | null]>([
         return new Response("bad gateway", { status: 502 });
       },
     });
-    const answer = await call("/douyin/publish/action/?token=t", { method: "POST", body: form(new Uint8Array(10)) });
+    const answer = await call(`/douyin/publish/action/?token=${viewerToken}`, {
+      method: "POST",
+      body: form(new Uint8Array(10)),
+    });
     await broken;
     expect(answer.status).toBe(503);
     expect(answer.headers.get("retry-after")).toBe("2");
@@ -215,7 +218,7 @@ describe.each<[string, Runtime | null]>([
     let answer = "";
     socket.on("data", (data: Buffer) => (answer += data.toString()));
     socket.write(
-      "POST /douyin/publish/action/?token=t HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n" +
+      `POST /douyin/publish/action/?token=${viewerToken} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n` +
         "content-type: multipart/form-data; boundary=b\r\ncontent-length: 2000000\r\n\r\n",
     );
     socket.write(Buffer.alloc(1_000_000));
@@ -229,7 +232,7 @@ describe.each<[string, Runtime | null]>([
   test("refuses what is too long, with the envelope", async () => {
     const tooLarge = { status_code: Reason.TOO_LARGE };
     const file = form(new Uint8Array(maxUploadBytes + 100_000));
-    const upload = await call("/douyin/publish/action/?token=t", { method: "POST", body: file });
+    const upload = await call(`/douyin/publish/action/?token=${viewerToken}`, { method: "POST", body: file });
     expect([upload.status, await upload.json()]).toMatchObject([413, tooLarge]);
     const body = new URLSearchParams({ username: "a".repeat(200_000), password: "secret1" });
     const small = await call("/douyin/user/login/", { method: "POST", body });
@@ -255,7 +258,7 @@ describe.each<[string, Runtime | null]>([
         ),
     });
     const leaving = new AbortController();
-    const answering = call("/douyin/message/stream?token=t", { signal: leaving.signal });
+    const answering = call(`/douyin/message/stream?token=${viewerToken}`, { signal: leaving.signal });
     await until(() => controller !== undefined);
     controller?.enqueue(encoder.encode(": hello\n\n"));
     const answer = await answering;
