@@ -19,7 +19,7 @@ import { ListPublishedRequestSchema } from "@flick/proto/gen/flick/video/v1/vide
 
 import { measureHttp, type HttpLoad } from "./http-load.ts";
 import type { Measured } from "./load.ts";
-import { buildGateway, startWorkerd, type Workerd } from "./edge-workerd.ts";
+import { buildGateway, bundleWorker, startWorkerd, type Workerd } from "./workerd.ts";
 
 const bounds = { anonymous: 0.7, signedIn: 0.35, addedMs: 1, gzippedBytes: 300 * 1024 };
 const connections = 32;
@@ -41,7 +41,12 @@ try {
   print(`a page of the feed has ${kib(page.byteLength)} KiB\n`);
   const { upstashToken } = (await Bun.file(flick.stack.secretsFile).json()) as { upstashToken: string };
   const workerd = await startWorkerd([
-    { name: "bare", code: await bundleBare(), data: { PAGE: page }, text: { ORIGIN_URL: flick.stack.urls.origin } },
+    {
+      name: "bare",
+      code: await bundleWorker(join(import.meta.dir, "edge-bare-worker.ts")),
+      data: { PAGE: page },
+      text: { ORIGIN_URL: flick.stack.urls.origin },
+    },
     {
       name: "gateway",
       code,
@@ -162,16 +167,6 @@ async function fill(): Promise<void> {
     }),
   );
   await close();
-}
-
-async function bundleBare(): Promise<string> {
-  const built = await Bun.build({
-    entrypoints: [join(import.meta.dir, "edge-bare-worker.ts")],
-    target: "browser",
-    minify: false,
-    conditions: ["workerd", "worker", "browser"],
-  });
-  return (await built.outputs[0]?.text()) ?? "";
 }
 
 function median(values: number[]): number {

@@ -1,4 +1,4 @@
-import { mkdtemp } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,80 +6,126 @@ import { join } from "node:path";
 import { createGuard } from "@flick/dev/guard.ts";
 import { freePorts } from "@flick/dev/ports.ts";
 
-const startTimeoutMs = 10_000;
-/** Of the clock in which Linux counts a process's time. */
-const ticksPerSecond = 100;
+/** A Worker to run: one module, and what is bound to it. */
+export interface Worker {
+  name: string;
+  code: string;
+  text?: Record<string, string>;
+  data?: Record<string, Uint8Array>;
+}
 
-/**
- * Runs one Worker in workerd, without Miniflare in front of it.
- *
- * @param entry path of the module that is its entry.
- * @param bindings texts in its environment.
- */
-export async function startWorkerd(
-  entry: string,
-  bindings: Record<string, string>,
-): Promise<{ url: string; cpu(): Promise<number>; stop(): Promise<void> }> {
+export interface Workerd {
+  /** Of each Worker, by its name. */
+  urls: Record<string, string>;
+  /** Seconds of CPU that the process has used so far. */
+  cpuSeconds(): Promise<number>;
+  stop(): Promise<void>;
+}
+
+const root = join(import.meta.dir, "..");
+const compatibilityDate = "2026-07-01";
+const startTimeoutMs = 10_000;
+
+/** Runs Workers in one workerd of its own, without Miniflare in front of it. What they log goes nowhere. */
+export async function startWorkerd(workers: readonly Worker[], extra: string[] = []): Promise<Workerd> {
   const { dir, watch } = createGuard(await mkdtemp(join(tmpdir(), "flick-workerd-")));
-  const [port = 0] = await freePorts(1);
+  const ports = await freePorts(workers.length);
+  await Promise.all(
+    workers.flatMap(({ name, code, data = {} }) => [
+      Bun.write(join(dir, `${name}.js`), code),
+      ...Object.entries(data).map(([binding, bytes]) => Bun.write(join(dir, `${name}.${binding}`), bytes)),
+    ]),
+  );
+  await Bun.write(join(dir, "config.capnp"), config(workers, ports));
+  const child = Bun.spawn([workerdBinary(), "serve", ...extra, join(dir, "config.capnp")], {
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: "inherit",
+    detached: true,
+  });
+  watch(child.pid);
+  const urls = Object.fromEntries(workers.map(({ name }, index) => [name, `http://127.0.0.1:${ports[index]}`]));
+  const deadline = performance.now() + startTimeoutMs;
+  for (const url of Object.values(urls)) {
+    while (!(await fetch(url).catch(() => null))) {
+      if (performance.now() > deadline) throw new Error(`workerd did not start within ${startTimeoutMs} ms`);
+      await Bun.sleep(20);
+    }
+  }
+  return {
+    urls,
+    async cpuSeconds() {
+      const fields = (await Bun.file(`/proc/${child.pid}/stat`).text()).split(") ")[1]?.split(" ") ?? [];
+      // User and system time, in ticks of a hundredth of a second; see proc(5).
+      return (Number(fields[11]) + Number(fields[12])) / 100;
+    },
+    async stop() {
+      child.kill();
+      await child.exited;
+    },
+  };
+}
+
+/** One module with everything in it, as a Worker's code. */
+export async function bundleWorker(entry: string): Promise<string> {
   const { outputs } = await Bun.build({
     entrypoints: [entry],
     target: "browser",
     format: "esm",
     conditions: ["workerd", "worker", "browser"],
   });
-  await Bun.write(join(dir, "worker.js"), (await outputs[0]?.text()) ?? "");
-  await Bun.write(join(dir, "config.capnp"), config(port, bindings));
-  const server = Bun.spawn([workerdBinary(), "serve", join(dir, "config.capnp")], {
-    stdio: ["ignore", "inherit", "inherit"],
-    detached: true,
-  });
-  watch(server.pid);
-  const url = `http://127.0.0.1:${port}`;
-  const end = performance.now() + startTimeoutMs;
-  while (!(await answers(url))) {
-    if (performance.now() > end) throw new Error(`workerd did not start within ${startTimeoutMs} ms`);
-    await Bun.sleep(20);
-  }
-  return {
-    url,
-    /** Microseconds of processor time that it has used so far. */
-    async cpu() {
-      const fields = (await Bun.file(`/proc/${server.pid}/stat`).text()).split(" ");
-      return ((Number(fields[13]) + Number(fields[14])) * 1_000_000) / ticksPerSecond;
-    },
-    async stop() {
-      server.kill();
-      await server.exited;
-    },
-  };
+  return (await outputs[0]?.text()) ?? "";
 }
 
-function config(port: number, bindings: Record<string, string>): string {
-  const texts = Object.entries(bindings).map(([name, text]) => `(name = "${name}", text = "${text}")`);
+/** The gateway as `wrangler deploy` uploads it. */
+export async function buildGateway(): Promise<{ code: string; bytes: number; gzipped: number }> {
+  const dir = await mkdtemp(join(tmpdir(), "flick-wrangler-"));
+  try {
+    const wrangler = join(root, "node_modules/.bin/wrangler");
+    const child = Bun.spawn([process.execPath, "--bun", wrangler, "deploy", "--dry-run", "--env=", "--outdir", dir], {
+      cwd: root,
+      env: { ...process.env, WRANGLER_SEND_METRICS: "false", CI: "true" },
+      stdout: "ignore",
+      stderr: "inherit",
+      timeout: 60_000,
+    });
+    if ((await child.exited) !== 0) throw new Error("wrangler cannot build the gateway");
+    const name = (await readdir(dir)).find((each) => each.endsWith(".js"));
+    const code = await Bun.file(join(dir, name ?? "worker.js")).text();
+    const bytes = new TextEncoder().encode(code);
+    return { code, bytes: bytes.byteLength, gzipped: Bun.gzipSync(bytes).byteLength };
+  } finally {
+    await rm(dir, { recursive: true });
+  }
+}
+
+function config(workers: readonly Worker[], ports: readonly number[]): string {
+  const services = workers.map(({ name, text = {}, data = {} }) => {
+    const bindings = [
+      ...Object.entries(text).map(([binding, value]) => `(name = "${binding}", text = ${JSON.stringify(value)})`),
+      ...Object.keys(data).map((binding) => `(name = "${binding}", data = embed "${name}.${binding}")`),
+    ];
+    return `(name = "${name}", worker = (
+      modules = [(name = "worker.js", esModule = embed "${name}.js")],
+      compatibilityDate = "${compatibilityDate}",
+      globalOutbound = "local",
+      bindings = [${bindings.join(", ")}],
+    ))`;
+  });
+  const sockets = workers.map(
+    ({ name }, index) => `(name = "${name}", address = "127.0.0.1:${ports[index]}", http = (), service = "${name}")`,
+  );
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
-  services = [(name = "main", worker = .worker), (name = "internet", network = (allow = ["local"]))],
-  sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")],
-);
-const worker :Workerd.Worker = (
-  modules = [(name = "worker", esModule = embed "worker.js")],
-  compatibilityDate = "2026-07-01",
-  bindings = [${texts.join(", ")}],
+  services = [(name = "local", network = (allow = ["local"])), ${services.join(", ")}],
+  sockets = [${sockets.join(", ")}],
 );
 `;
 }
 
-/** The one that the local gateway runs in. */
+/** The one that Miniflare runs. */
 function workerdBinary(): string {
-  const gateway = createRequire(Bun.resolveSync("@flick/dev/gateway.ts", import.meta.dir));
-  const { default: path } = createRequire(gateway.resolve("miniflare"))("workerd") as { default: string };
+  const miniflare = Bun.resolveSync("miniflare", join(root, "dev"));
+  const { default: path } = createRequire(miniflare)("workerd") as { default: string };
   return path;
-}
-
-function answers(url: string): Promise<boolean> {
-  return fetch(url, { method: "HEAD" }).then(
-    () => true,
-    () => false,
-  );
 }
