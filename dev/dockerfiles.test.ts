@@ -50,6 +50,8 @@ function workspacesOf(program: string): Set<string> {
   const found = new Set([join(root, program)]);
   const transpiler = new Bun.Transpiler({ loader: "ts" });
   for (const file of found) {
+    // What a program takes as text imports nothing.
+    if (!/\.[jt]s$/.test(file)) continue;
     for (const { path } of transpiler.scanImports(readFileSync(file))) {
       if (path.startsWith("@flick/")) found.add(join(root, path.replace("@flick/", "")));
       else if (path.startsWith(".")) found.add(join(file, "..", path));

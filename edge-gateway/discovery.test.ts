@@ -71,8 +71,8 @@ async function start(staticUrl?: string) {
     log: (line) => void logged.push(line),
   });
   gateways.push(gateway);
-  // Each page is another one, so that none comes from a cache.
-  let time = Date.now();
+  // Each page is another one, long past the head, so that none comes from a cache.
+  let time = Date.now() - 3_600_000;
   const ask = async () => {
     const response = await fetch(`${gateway.url}/douyin/feed/?latest_time=${(time -= 1000)}`);
     const json = (await response.json()) as { video_list: { title: string }[] };
