@@ -38,6 +38,10 @@ const statuses: Record<Exclude<VideoInfo["status"], "deleted">, VideoStatus> = {
   failed: VideoStatus.FAILED,
 };
 
+/** UNSPECIFIED for a video that is deleted. */
+export const statusOf = (status: VideoInfo["status"]): VideoStatus =>
+  status === "deleted" ? VideoStatus.UNSPECIFIED : statuses[status];
+
 /** Rows as one viewer sees them. */
 export function createVideoView({ clients, objects, cache }: Context): {
   toVideos(rows: VideoInfo[], viewerId: number): Promise<VideoFields[]>;
@@ -114,7 +118,7 @@ export function createVideoView({ clients, objects, cache }: Context): {
       coverUrl: objects.publicUrl(row.coverKey || defaultImages.cover),
       title: row.title,
       createTime: BigInt(row.createdAt),
-      status: row.status === "deleted" ? VideoStatus.UNSPECIFIED : statuses[row.status],
+      status: statusOf(row.status),
       statusReason: row.authorId === viewerId ? row.statusReason : "",
       width: row.width,
       height: row.height,
