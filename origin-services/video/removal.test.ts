@@ -155,8 +155,9 @@ test("more likes and comments than one transaction takes are all removed", async
   await origin.db
     .insert(favorites)
     .values(users.map((userId) => ({ userId, videoId: id, authorId: author.userId, id: userId })));
-  const row = { videoId: id, userId: 1, content: "x", createdAt: 1 };
-  await origin.db.insert(comments).values(users.map((userId) => ({ ...row, id: userId })));
+  await origin.db
+    .insert(comments)
+    .values(users.map((number) => ({ id: number, videoId: id, userId: 1, content: "x", createdAt: 1 })));
   await reconcile(origin.db, { repair: true });
   const deletedAt = await deleteLater(author, id);
   await createVideoRemoval({ ...context, now: () => deletedAt + 30_000 })();
