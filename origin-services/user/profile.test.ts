@@ -53,6 +53,7 @@ beforeAll(async () => {
     topic: "cdc.profile_images",
     jobs: createClient(ImageJobService, transport),
     process: createImageProcessor({ store: origin.objects, ffmpeg, workDir, limits }),
+    reserve: () => Promise.resolve(() => {}),
     ourFault: "our fault",
     otherIds: ({ userId }) => [userId],
     log: createLog({ program: "worker", write: () => {} }),
