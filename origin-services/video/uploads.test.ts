@@ -299,6 +299,15 @@ describe("what is given up goes:", () => {
     expect(await rawsOf(videoId)).toEqual({ objects: 1, open: 0 });
   });
 
+  test("an upload that is asked for again and again, after a week", async () => {
+    const { uploadId } = await uploadsOf().beginUpload(announce(makeFile(1000)));
+    const createdAt = Date.now() - 7 * 24 * hour + 10_000;
+    const which = eq(uploads.id, Number(uploadId));
+    await origin.db.update(uploads).set({ createdAt }).where(which);
+    const { expiresMs } = await uploadsOf().beginUpload({ uploadId });
+    expect(Number(expiresMs)).toBe(createdAt + 7 * 24 * hour);
+  });
+
   test("parts in object storage whose row never came, and no others", async () => {
     const { uploadId } = await uploadsOf().beginUpload(announce(makeFile(1000)));
     const id = Number(uploadId) + 1;

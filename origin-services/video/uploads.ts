@@ -20,8 +20,9 @@ import { endUpload } from "./upload-sweep.ts";
 const maxOpenUploads = 16;
 /** How long the URLs of parts work: the time for one part over a slow line. */
 const urlSeconds = 15 * 60;
-/** How long an upload waits for its client to come back. */
-const uploadLastsMs = 24 * 3_600_000;
+/** How long an upload waits for its client to come back, and how long it may last with all its breaks. */
+const uploadWaitsMs = 24 * 3_600_000;
+const uploadLastsMs = 7 * 24 * 3_600_000;
 
 const contentTypes = ["video/mp4", "video/quicktime", "video/webm", "video/x-matroska"];
 
@@ -83,7 +84,7 @@ export function createUploadService(
   /** One that has expired is gone, also before it is swept. Whoever asks keeps it alive. */
   async function findUpload(authorId: number, id: number): Promise<UploadRow | null> {
     const mine = and(eq(uploads.id, id), eq(uploads.authorId, authorId), gt(uploads.expiresAt, now()));
-    const expiresAt = now() + uploadLastsMs;
+    const expiresAt = sql`LEAST(${now() + uploadWaitsMs}, ${uploads.createdAt} + ${uploadLastsMs})`;
     await db.update(uploads).set({ expiresAt }).where(mine);
     const [row] = await db.select().from(uploads).where(mine);
     return row ?? null;
@@ -110,7 +111,7 @@ export function createUploadService(
     const id = newId();
     const rawKey = makeRawKey("raw", id);
     const storeUploadId = await objects.beginParts(rawKey, { contentType: announced.contentType });
-    const times = { createdAt: now(), expiresAt: now() + uploadLastsMs };
+    const times = { createdAt: now(), expiresAt: now() + uploadWaitsMs };
     const partBytes = choosePartBytes(announced.size);
     const row = { ...announced, ...times, id, authorId, partBytes, rawKey, storeUploadId, videoId: 0 };
     await db.insert(uploads).values(row);
