@@ -29,11 +29,7 @@ try {
   for (const way of ways) taken[way] = [];
   const before = await memoryOfAll(watched);
   const peak = { ...before };
-  const watching = setInterval(() => {
-    void memoryOfAll(watched).then((now) => {
-      for (const name of ["gateway", "origin"] as const) peak[name] = Math.max(peak[name], now[name]);
-    });
-  }, 100);
+  const watching = setInterval(() => void watch(watched, peak), 100);
   for (let number = 1; number <= rounds; number++) await round(token, number);
   clearInterval(watching);
   const bare = median(taken.bare);
@@ -85,6 +81,11 @@ async function makeFile(path: string, number: number): Promise<void> {
   }
   await file.write(Buffer.from("\0\0\0\x20ftypisom", "latin1"), 0, 12, 0);
   await file.close();
+}
+
+async function watch(pids: { gateway: number; origin: number }, peak: { gateway: number; origin: number }) {
+  const now = await memoryOfAll(pids);
+  for (const name of ["gateway", "origin"] as const) peak[name] = Math.max(peak[name], now[name]);
 }
 
 async function memoryOfAll(pids: { gateway: number; origin: number }) {

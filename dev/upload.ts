@@ -142,6 +142,7 @@ function createBar(name: string): Bar {
 function explain(error: unknown): string {
   if (error instanceof ApiError) return `Flick said: ${error.message} (status_code ${error.statusCode})`;
   const { code, message } = error as { code?: string; message?: string };
-  if (code === "ConnectionRefused" || code === "ECONNREFUSED") return "No Flick answers there. Start one with: npx --yes bun dev";
+  if (code === "ConnectionRefused" || code === "ECONNREFUSED")
+    return "No Flick answers there. Start one with: npx --yes bun dev";
   return message ?? String(error);
 }

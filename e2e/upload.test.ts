@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { appendFile } from "node:fs/promises";
 import { join } from "node:path";
 
-import { ApiError } from "@flick/dev/api-client.ts";
+import type { ApiError } from "@flick/dev/api-client.ts";
 import { openEventStream } from "@flick/dev/event-stream.ts";
 import { uploadFile } from "@flick/dev/upload-file.ts";
 
@@ -32,15 +32,15 @@ async function makeClip(paddingBytes = 0): Promise<string> {
   return path;
 }
 
-/** `bun run upload` with some arguments; `until` ends it with SIGKILL once what it has printed is as wanted. */
-async function runUpload(args: string[], until?: (printed: string) => boolean) {
+/** `bun run upload` with some arguments; `killWhen` ends it with SIGKILL once what it has printed is as wanted. */
+async function runUpload(args: string[], killWhen?: (printed: string) => boolean) {
   const command = [process.execPath, join(import.meta.dir, "../dev/upload.ts"), "--url", flick.url, ...args];
   const child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
   const errors = child.stderr.text();
   let printed = "";
   for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
     printed += chunk;
-    if (until?.(printed)) child.kill("SIGKILL");
+    if (killWhen?.(printed)) child.kill("SIGKILL");
   }
   return { code: await child.exited, printed, errors: await errors };
 }

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 
-import { invalidArgument, OssError } from "./errors.ts";
+import { invalidArgument, notImplemented, OssError } from "./errors.ts";
 import type { Objects, StoredObject } from "./objects.ts";
 import { readBody, readDescription } from "./put-object.ts";
 import type { Part, Upload } from "./upload-index.ts";
@@ -26,6 +26,7 @@ export function createMultipart(objects: Objects, bucket: string, maxObjectBytes
   return {
     /** @throws {OssError} InvalidArgument, NotImplemented */
     initiate(key: string, headers: Headers): string {
+      if (headers.has("x-oss-object-acl")) throw notImplemented("an ACL for what is uploaded in parts");
       const id = randomBytes(16).toString("hex").toUpperCase();
       uploads.begin({ id, key, begunAt: Date.now(), ...readDescription(headers) });
       return xmlDocument("InitiateMultipartUploadResult", [

@@ -92,10 +92,9 @@ export function createObjectStore(options: ObjectStoreOptions, timeouts = defaul
       return Buffer.isBuffer(content) ? content.subarray(0, count) : new Uint8Array();
     },
 
-    async beginParts(key, putOptions) {
-      const { signal } = putOptions;
-      const begin = (call: Call) => client.initMultipartUpload(key, { ...describe(putOptions), ...context(call) });
-      return (await perform("begin parts of", key, signal, begin)).uploadId;
+    async beginParts(key, { contentType }) {
+      const begin = (call: Call) => client.initMultipartUpload(key, { mime: contentType, ...context(call) });
+      return (await perform("begin parts of", key, undefined, begin)).uploadId;
     },
 
     async partUrl(key, uploadId, { number, size, contentType }, expiresSeconds) {

@@ -28,8 +28,8 @@ export interface ObjectStore {
   /** The first bytes of an object, fewer when it has fewer. @throws {ObjectNotFound} */
   readStart(key: string, count: number): Promise<Uint8Array>;
 
-  /** Begins an upload in parts, which becomes an object when it is completed. Returns its id. */
-  beginParts(key: string, options: PutOptions): Promise<string>;
+  /** Begins an upload in parts, which becomes an object, as private as the bucket is, when it is completed. Returns its id. */
+  beginParts(key: string, options: { contentType: string }): Promise<string>;
 
   /**
    * A URL under which its holder may PUT one part, once or again, for so many seconds. The signature covers the length of the body and its
