@@ -35,6 +35,14 @@ beforeAll(async () => {
   const database = databaseOf(origin.mysqlUrl);
   tailer = createBinlogTailer({ mysqlUrl: origin.mysqlUrl, database, eventLog: events, log, serverId: 30_094 });
   while (!tailer.status().reading) await Bun.sleep(20);
+  // Changes from before the origin listens are not told at once.
+  author = await origin.signUp();
+  const stream = await listen();
+  while (stream.events.length === 0) {
+    await newVideo();
+    await Bun.sleep(100);
+  }
+  await stream.close();
 }, 60_000);
 afterAll(async () => {
   await tailer.stop();
@@ -79,6 +87,11 @@ test("a stream tells every state of a video, from its upload to its deletion", a
   await hears(stream, `${videoId} ready 100`);
   await origin.as(author.token).video.deleteVideo({ videoId });
   await hears(stream, `${videoId} deleted 100`);
+  // The end of the row is nothing new.
+  await origin.db.delete(videos).where(eq(videos.id, Number(videoId)));
+  const next = await newVideo();
+  await hears(stream, `${next} uploaded 0`);
+  expect(told(stream).at(-2)).toBe(`${videoId} deleted 100`);
   expect(new Set(told(stream)).size).toBe(told(stream).length);
   await stream.close();
 });
@@ -151,6 +164,8 @@ test("without a change log the heartbeat finds what has changed", async () => {
     await hears(stream, `${videoId} uploaded 0`);
     await origin.jobs.claimJob({ jobId: videoId });
     await hears(stream, `${videoId} processing 0`);
+    const another = await newVideo();
+    await hears(stream, `${another} uploaded 0`);
     await stream.close();
   } finally {
     streams.close();

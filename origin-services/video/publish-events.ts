@@ -32,7 +32,7 @@ interface Asked {
   videoId: number;
 }
 
-/** What a stream says of a video; its JSON is compared to see whether there is something new. */
+/** What a stream says of a video. */
 interface PublishEvent {
   video_id: number;
   status: (typeof videos.$inferSelect)["status"];
@@ -84,36 +84,30 @@ export function createPublishStreams(
   });
 
   function feed({ authorId, videoId }: Asked, stream: EventStream): Feeding {
-    const sent = new Map<number, { json: string; ended: boolean }>();
+    const sent = new Map<number, PublishEvent>();
     const changed = new Set<number>();
-    let working = true;
+    /** Look at all that may have changed without our being told. */
+    let all = true;
+    let working = false;
     const stopListening = live.listen(authorId, (changedId) => {
       if (videoId === 0 || changedId === videoId) look([changedId]);
     });
-    void begin();
-
-    async function begin(): Promise<void> {
-      await attempt(async () => {
-        const first = videoId > 0 ? await find(authorId, [videoId]) : await findNewest(authorId);
-        first.forEach(send);
-      });
-      working = false;
-      look([]);
-    }
+    look([]);
 
     /** One look at a time, at everything that has changed since the last one. */
     function look(ids: Iterable<number>): void {
       for (const one of ids) changed.add(one);
-      if (working || changed.size === 0 || !stream.isOpen()) return;
+      if (working || (changed.size === 0 && !all) || !stream.isOpen()) return;
       working = true;
       void attempt(async () => {
+        if (all) await lookAtAll();
         const asked = [...changed];
         changed.clear();
-        const found = await find(authorId, asked);
+        const found = asked.length > 0 ? await find(authorId, asked) : [];
         const there = new Set(found.map((event) => event.video_id));
+        found.forEach(send);
         // A row that is gone was deleted before.
-        const gone = asked.filter((one) => !there.has(one) && sent.has(one)).map(deletedEvent);
-        [...found, ...gone].forEach(send);
+        for (const one of asked) if (!there.has(one) && isThere(sent.get(one))) send(deletedEvent(one));
         await stream.whenTaken();
       }).finally(() => {
         working = false;
@@ -121,10 +115,16 @@ export function createPublishStreams(
       });
     }
 
+    async function lookAtAll(): Promise<void> {
+      all = false;
+      for (const [one, { status }] of sent) if (status === "uploaded" || status === "processing") changed.add(one);
+      const first = videoId > 0 ? await find(authorId, [videoId]) : await findNewest(authorId);
+      first.forEach(send);
+    }
+
     function send(event: PublishEvent): void {
-      const json = JSON.stringify(event);
-      if (sent.get(event.video_id)?.json === json) return;
-      sent.set(event.video_id, { json, ended: event.status !== "uploaded" && event.status !== "processing" });
+      if (JSON.stringify(sent.get(event.video_id)) === JSON.stringify(event)) return;
+      sent.set(event.video_id, event);
       if (sent.size > maxFollowed) sent.delete(sent.keys().next().value ?? 0);
       stream.send({ data: event });
     }
@@ -139,7 +139,10 @@ export function createPublishStreams(
     }
 
     return {
-      beat: () => look([...sent].flatMap(([one, { ended }]) => (ended ? [] : [one]))),
+      beat() {
+        all = true;
+        look([]);
+      },
       stop: stopListening,
     };
   }
@@ -167,6 +170,8 @@ const columns = {
   percent: videos.progress,
   reason: videos.statusReason,
 };
+
+const isThere = (event: PublishEvent | undefined) => event !== undefined && event.status !== "deleted";
 
 const deletedEvent = (videoId: number): PublishEvent => {
   return { video_id: videoId, status: "deleted", percent: 0, reason: "" };
