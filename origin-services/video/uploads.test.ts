@@ -9,7 +9,7 @@ import { eq } from "drizzle-orm";
 import { sweepRawObjects } from "../raw-sweep.ts";
 import { outcome } from "../testing-data.ts";
 import { startTestOrigin, type TestOrigin } from "../testing.ts";
-import { sweepUnknownParts, sweepUploads, sweptVideoUploads } from "./upload-sweep.ts";
+import { endUpload, sweepUnknownParts, sweepUploads, sweptVideoUploads } from "./upload-sweep.ts";
 
 setDefaultTimeout(60_000);
 
@@ -318,6 +318,17 @@ describe("what is given up goes:", () => {
     await sweepUnknownParts(sweeping(Date.now() + 2 * hour));
     expect(await rawsOf(BigInt(id))).toEqual({ objects: 0, open: 0 });
     expect(await rawsOf(uploadId)).toEqual({ objects: 0, open: 1 });
+  });
+
+  test("but not an upload that has become a video while it was looked at", async () => {
+    const file = makeFile(1000);
+    const upload = await uploadsOf().beginUpload(announce(file));
+    const stale = await openUploadOf(upload.uploadId);
+    await putParts(file, upload);
+    const { videoId } = await uploadsOf().completeUpload({ uploadId: upload.uploadId });
+    if (stale) await endUpload(origin, stale);
+    expect(await rawsOf(videoId)).toEqual({ objects: 1, open: 0 });
+    expect((await uploadsOf().completeUpload({ uploadId: upload.uploadId })).videoId).toBe(videoId);
   });
 
   test("but not the object of an upload that is being completed", async () => {
