@@ -152,7 +152,7 @@ class PartRefused extends Error {
 async function putPart(url: string, body: Blob, contentType: string, failed: AbortSignal): Promise<void> {
   const response = await fetch(url, {
     method: "PUT",
-    body: await body.bytes(),
+    body,
     headers: { "content-type": contentType },
     signal: AbortSignal.any([failed, AbortSignal.timeout(partTimeoutMs)]),
   });
