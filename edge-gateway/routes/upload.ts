@@ -97,6 +97,7 @@ export const uploadEndpoints = [
     access: "required",
     params: v.object({ upload_id: which }),
     answer: v.object({ video_id: wholeField("The new video's id.", 7_312_345_678_901_234) }),
+    limit: "publish",
     errors: [Reason.UPLOAD_NOT_FOUND, Reason.UPLOAD_INCOMPLETE, Reason.NOT_A_VIDEO],
     async handle({ params, call }, { origin }) {
       const patient = { ...call, timeoutMs: completeTimeoutMs };
