@@ -6,7 +6,7 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { VideoStatus } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { streamContentType } from "@flick/proto/stream.ts";
 
-import { startFixture, type Fixture } from "../testing.ts";
+import { startFixture, viewerToken, type Fixture } from "../testing.ts";
 
 let fixture: Fixture;
 beforeAll(async () => {
@@ -20,7 +20,7 @@ test("the status of a video comes with its percentage, or why it failed", async 
     { status: VideoStatus.FAILED, percent: 40, reason: "no picture" },
   ];
   fixture.origin.answer({ getPublishStatus: ({ videoId }) => ({ videoId, ...states.shift() }) });
-  const ask = async () => (await fixture.call("/publish/status/?video_id=7&token=t")).json;
+  const ask = async () => (await fixture.call(`/publish/status/?video_id=7&token=${viewerToken}`)).json;
   const success = { status_code: 0, status_msg: "success", video_id: 7 };
   expect(await ask()).toEqual({ ...success, status: "processing", percent: 40, reason: "" });
   expect(await ask()).toEqual({ ...success, status: "failed", percent: 40, reason: "no picture" });
@@ -37,10 +37,10 @@ test("a video is retried by its id", async () => {
       return {};
     },
   });
-  const body = new URLSearchParams({ token: "t", video_id: "7" });
+  const body = new URLSearchParams({ token: viewerToken, video_id: "7" });
   const { json } = await fixture.call("/publish/retry/", { method: "POST", body });
   expect(json).toEqual({ status_code: 0, status_msg: "success" });
-  expect(asked).toEqual([[7n, "Bearer t"]]);
+  expect(asked).toEqual([[7n, `Bearer ${viewerToken}`]]);
 });
 
 test("events are passed on as they come, of one video or of all", async () => {
@@ -52,9 +52,9 @@ test("events are passed on as they come, of one video or of all", async () => {
     },
   });
   for (const query of ["", "&video_id=7"]) {
-    const stream = await openEventStream(`${fixture.gateway.url}/douyin/publish/events?token=t${query}`);
+    const stream = await openEventStream(`${fixture.gateway.url}/douyin/publish/events?token=${viewerToken}${query}`);
     await stream.ended;
     expect(stream.events).toEqual([{ id: "", data: '{"video_id":7}' }]);
   }
-  expect(asked).toEqual([" Bearer t", "?video_id=7 Bearer t"]);
+  expect(asked).toEqual([` Bearer ${viewerToken}`, `?video_id=7 Bearer ${viewerToken}`]);
 });

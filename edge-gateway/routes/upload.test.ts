@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { startFixture, type Fixture } from "../testing.ts";
+import { startFixture, viewerToken, type Fixture } from "../testing.ts";
 
 let fixture: Fixture;
 beforeAll(async () => {
@@ -15,7 +15,7 @@ const sha256 = "ab".repeat(32);
 const json = (body: object): RequestInit => ({
   method: "POST",
   body: JSON.stringify(body),
-  headers: { "content-type": "application/json", authorization: "Bearer t" },
+  headers: { "content-type": "application/json", authorization: `Bearer ${viewerToken}` },
 });
 const nothing = {
   upload_id: 0,
@@ -59,10 +59,10 @@ test("an upload is begun with what the file is, and answered with where its part
     urls_expire_at: 1000,
     expires_at: 2000,
   });
-  await fixture.call("/upload?upload_id=7&token=t", { method: "POST" });
+  await fixture.call(`/upload?upload_id=7&token=${viewerToken}`, { method: "POST" });
   expect(asked).toEqual([
-    [0n, "My day", 20n, "video/webm", sha256, "Bearer t"],
-    [7n, "", 0n, "", "", "Bearer t"],
+    [0n, "My day", 20n, "video/webm", sha256, `Bearer ${viewerToken}`],
+    [7n, "", 0n, "", "", `Bearer ${viewerToken}`],
   ]);
 });
 

@@ -3,6 +3,7 @@ import type { Upload } from "@flick/proto/gen/flick/video/v1/upload_pb.ts";
 import * as v from "valibot";
 
 import { endpoint } from "../endpoint.ts";
+import { requireFeature } from "../features.ts";
 import { textField, wholeField } from "../fields.ts";
 import { idParam, requiredIdParam, textParam } from "../param-schemas.ts";
 
@@ -81,8 +82,9 @@ export const uploadEndpoints = [
       ),
     }),
     answer: v.object(uploadFields),
-    errors: [Reason.TOO_LARGE, Reason.NOT_A_VIDEO, Reason.UPLOAD_NOT_FOUND, Reason.RATE_LIMITED],
-    async handle({ params, call }, { origin }) {
+    errors: [Reason.TOO_LARGE, Reason.NOT_A_VIDEO, Reason.UPLOAD_NOT_FOUND, Reason.RATE_LIMITED, Reason.TURNED_OFF],
+    async handle({ params, call }, { origin, config }) {
+      requireFeature(config, "publishing");
       const { upload_id: uploadId, title, size, content_type: contentType, sha256 } = params;
       return uploadObject(await origin.uploads.beginUpload({ uploadId, title, size, contentType, sha256 }, call));
     },
@@ -98,8 +100,9 @@ export const uploadEndpoints = [
     params: v.object({ upload_id: which }),
     answer: v.object({ video_id: wholeField("The new video's id.", 7_312_345_678_901_234) }),
     limit: "publish",
-    errors: [Reason.UPLOAD_NOT_FOUND, Reason.UPLOAD_INCOMPLETE, Reason.NOT_A_VIDEO],
-    async handle({ params, call }, { origin }) {
+    errors: [Reason.UPLOAD_NOT_FOUND, Reason.UPLOAD_INCOMPLETE, Reason.NOT_A_VIDEO, Reason.TURNED_OFF],
+    async handle({ params, call }, { origin, config }) {
+      requireFeature(config, "publishing");
       const patient = { ...call, timeoutMs: completeTimeoutMs };
       const { videoId } = await origin.uploads.completeUpload({ uploadId: params.upload_id }, patient);
       return { video_id: Number(videoId) };

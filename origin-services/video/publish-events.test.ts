@@ -154,7 +154,12 @@ test("an old change that comes late does not turn a state back", async () => {
 test("without a change log the heartbeat finds what has changed", async () => {
   const log = createLog({ program: "test", write: () => {} });
   const deaf = { listen: () => () => {}, close: () => Promise.resolve() };
-  const identities = { viewer: () => Promise.resolve(author.userId), service: () => Promise.resolve(null) };
+  const token = { userId: author.userId, jti: "any", generation: 0, expiresAt: Infinity };
+  const identities = {
+    viewer: () => Promise.resolve(token),
+    hasEnded: () => false,
+    service: () => Promise.resolve(null),
+  };
   const context = { db: origin.db, log, now: Date.now };
   const streams = createPublishStreams(context, { identities, live: deaf, limits: { heartbeatMs: 50 } });
   const server = Bun.serve({ port: 0, hostname: "127.0.0.1", fetch: streams.handle });
