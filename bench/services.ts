@@ -90,8 +90,10 @@ export function createServices(urls: { mysqlUrl: string; redisUrl: string }): Se
     tokenLifetimeMs: 1,
     onRevoked: () => Promise.resolve(),
   });
-  const identify = (token: string) => Promise.resolve(Number(token));
-  const video = createVideoService(context, { identify, jobs: createVideoJobs(context) });
+  const video = createVideoService(context, {
+    identify: (token) => Promise.resolve(Number(token)),
+    jobs: createVideoJobs(context),
+  });
   const favorite = createFavoriteService(context);
   const comment = createCommentService(context);
   const relation = createRelationService(context);
