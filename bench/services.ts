@@ -17,6 +17,7 @@ import { createMessageService } from "@flick/origin-services/message/message.ts"
 import { createRelationService } from "@flick/origin-services/relation/relation.ts";
 import { createPasswords } from "@flick/origin-services/user/passwords.ts";
 import { createUserService } from "@flick/origin-services/user/user.ts";
+import { createVideoJobs } from "@flick/origin-services/video/media-jobs.ts";
 import { createVideoService } from "@flick/origin-services/video/video.ts";
 import { createLog } from "@flick/platform/log.ts";
 import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
@@ -89,7 +90,10 @@ export function createServices(urls: { mysqlUrl: string; redisUrl: string }): Se
     tokenLifetimeMs: 1,
     onRevoked: () => Promise.resolve(),
   });
-  const video = createVideoService(context, { identify: (token) => Promise.resolve(Number(token)) });
+  const video = createVideoService(context, {
+    identify: (token) => Promise.resolve(Number(token)),
+    jobs: createVideoJobs(context),
+  });
   const favorite = createFavoriteService(context);
   const comment = createCommentService(context);
   const relation = createRelationService(context);

@@ -52,6 +52,31 @@ export interface ApiMessage {
   create_time: number;
 }
 
+/** An upload in parts; the file's bytes from `(part_number - 1) * part_size` go to the `url` of the part. */
+export interface ApiUpload {
+  /** 0 when there is a video of this file already. */
+  upload_id: number;
+  video_id: number;
+  part_size: number;
+  content_type: string;
+  uploaded_parts: number[];
+  parts: { part_number: number; size: number; url: string }[];
+  urls_expire_at: number;
+  expires_at: number;
+}
+
+/** What an upload is begun with, or which one to go on with. */
+export type ApiUploadRequest =
+  | { upload_id: number }
+  | { title: string; size: number; content_type: string; sha256?: string };
+
+export interface ApiPublishStatus {
+  video_id: number;
+  status: ApiVideo["status"];
+  percent: number;
+  reason: string;
+}
+
 /** Which part of a list is wanted, and the part itself. */
 export interface ApiCursor {
   cursor?: number;
@@ -110,6 +135,14 @@ export function createApiClient(baseUrl: string) {
       body.append("data", file, "clip.mp4");
       return call("/publish/action/", {}, { ...post, body });
     },
+    beginUpload: (token: string, request: ApiUploadRequest) => call<ApiUpload>("/upload/", { token, ...request }, post),
+    completeUpload: (token: string, uploadId: number) =>
+      call<{ video_id: number }>("/upload/complete/", { token, upload_id: uploadId }, post),
+    abortUpload: (token: string, uploadId: number) =>
+      call<object>("/upload/abort/", { token, upload_id: uploadId }, post),
+    publishStatus: (token: string, videoId: number) =>
+      call<ApiPublishStatus>("/publish/status/", { token, video_id: videoId }),
+    retryVideo: (token: string, videoId: number) => call<object>("/publish/retry/", { token, video_id: videoId }, post),
     deleteVideo: (token: string, videoId: number) =>
       call<object>("/publish/delete/", { token, video_id: videoId }, post),
     publishList: (token: string, userId?: number) => call<Videos>("/publish/list/", { token, user_id: userId }),

@@ -69,6 +69,30 @@ const statusNames = {
   [VideoStatus.FAILED]: "failed",
 } as const;
 
+/** Empty for one that a newer origin knows. */
+export const statusName = (status: VideoStatus) => (statusNames as Partial<typeof statusNames>)[status] ?? "";
+
+const renditionSchema = v.pipe(
+  v.object({
+    url: textField("Address of the MP4: it never changes, and takes ranges.", "https://cdn.example/v/9/540.mp4"),
+    width: wholeField("In pixels.", 540),
+    height: wholeField("In pixels.", 960),
+    bitrate: wholeField("Mean bits a second, sound included.", 900_000),
+    bytes: wholeField("Its size.", 1_690_000),
+  }),
+  v.metadata({ title: "Rendition" }),
+);
+
+const coverSchema = v.pipe(
+  v.object({
+    url: textField("Address of the picture.", "https://cdn.example/v/9/cover.webp"),
+    width: wholeField("In pixels.", 540),
+    height: wholeField("In pixels.", 960),
+    type: textField("`image/jpeg` or `image/webp`.", "image/webp"),
+  }),
+  v.metadata({ title: "Cover" }),
+);
+
 /** The Video object; everything after `title` is our addition. */
 export const videoSchema = v.pipe(
   v.object({
@@ -90,6 +114,11 @@ export const videoSchema = v.pipe(
     width: wholeField("Of the picture, in pixels; 0 until it is ready.", 720),
     height: wholeField("Of the picture, in pixels; 0 until it is ready.", 1280),
     duration_ms: wholeField("In milliseconds; 0 until it is ready.", 15_040),
+    renditions: v.array(renditionSchema),
+    hls_url: textField("Address of the HLS playlist of the renditions; empty until it is ready.", ""),
+    covers: v.array(coverSchema),
+    preview_url: textField("Address of three seconds as an animated WebP; empty until it is ready.", ""),
+    thumbhash: textField("ThumbHash of the cover in base64, to show while it loads; empty until it is ready.", ""),
   }),
   v.metadata({ title: "Video" }),
 );
@@ -105,12 +134,18 @@ export function videoObject(video: Video): v.InferOutput<typeof videoSchema> {
     is_favorite: video.isFavorite,
     title: video.title,
     create_time: Number(video.createTime),
-    // A newer origin may know more of them.
-    status: (statusNames as Partial<typeof statusNames>)[video.status] ?? "",
+    status: statusName(video.status),
     status_reason: video.statusReason,
     width: video.width,
     height: video.height,
     duration_ms: Number(video.durationMs),
+    renditions: video.renditions.map(({ url, width, height, bitrate, bytes }) => {
+      return { url, width, height, bitrate, bytes: Number(bytes) };
+    }),
+    hls_url: video.hlsUrl,
+    covers: video.covers.map(({ url, width, height, type }) => ({ url, width, height, type })),
+    preview_url: video.previewUrl,
+    thumbhash: video.thumbhash,
   };
 }
 

@@ -42,6 +42,20 @@ const answers = {
   getFeed: () => ({ videos: [video, { ...video, status: VideoStatus.UNSPECIFIED }], nextBeforeMs: 1n, hasMore: true }),
   listPublished: () => ({ videos: [{ ...video, status: VideoStatus.FAILED, statusReason: "too long" }], ...page }),
   deleteVideo: () => ({}),
+  getPublishStatus: () => ({ videoId: 9n, status: VideoStatus.FAILED, percent: 40, reason: "too long" }),
+  retryVideo: () => ({}),
+  beginUpload: () => ({
+    uploadId: 9n,
+    videoId: 9n,
+    partBytes: 8n,
+    contentType: "video/mp4",
+    storedParts: [1],
+    missingParts: [{ number: 2, size: 8n, url: "http://part" }],
+    urlsExpireMs: 1n,
+    expiresMs: 2n,
+  }),
+  completeUpload: () => ({ videoId: 9n }),
+  abortUpload: () => ({}),
   publish: () => Response.json({ videoId: "9" }),
   uploadProfile: () => Response.json({ user: { id: "7", name: "zoë" } }),
   setFavorite: () => ({}),
@@ -62,6 +76,7 @@ const answers = {
   sendMessage: () => ({}),
   listMessages: () => ({ messages: [message], ...page }),
   stream: () => new Response("id: 1\ndata: {}\n\n", { headers: { "content-type": "text/event-stream" } }),
+  publishEvents: () => new Response("data: {}\n\n", { headers: { "content-type": "text/event-stream" } }),
 };
 
 type Answers = Parameters<Fixture["origin"]["answer"]>[0];
@@ -75,7 +90,7 @@ function failWith(error: ReturnType<typeof flickError>): Answers {
       throw error;
     },
   ]);
-  return { ...Object.fromEntries(rpcs), publish: refuse, uploadProfile: refuse, stream: refuse };
+  return { ...Object.fromEntries(rpcs), publish: refuse, uploadProfile: refuse, stream: refuse, publishEvents: refuse };
 }
 
 /** A call with the document's own examples for its parameters, but for those that are given here. */

@@ -6,6 +6,7 @@ import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.
 import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts";
 import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
 import { UserService, type UpdateUserResponse } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
+import { UploadService } from "@flick/proto/gen/flick/video/v1/upload_pb.ts";
 import { VideoService, type PublishResponse } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
 import { anyOrigin, type BalancedFetch } from "./balanced-fetch.ts";
@@ -21,6 +22,7 @@ export interface Origin {
   comments: Client<typeof CommentService>;
   relations: Client<typeof RelationService>;
   messages: Client<typeof MessageService>;
+  uploads: Client<typeof UploadService>;
   publish: UploadRelay<PublishResponse>;
   uploadProfile: UploadRelay<UpdateUserResponse>;
   stream: StreamRelay;
@@ -59,6 +61,7 @@ export function createOrigin({ call, transfer }: Pick<BalancedFetch, "call" | "t
     comments: createClient(CommentService, transport),
     relations: createClient(RelationService, transport),
     messages: createClient(MessageService, transport),
+    uploads: createClient(UploadService, transport),
     publish: createUploadRelay(transfer, videoUpload),
     uploadProfile: createUploadRelay(transfer, profileUpload),
     stream: createStreamRelay(transfer),

@@ -15,8 +15,9 @@ import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.
 import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts";
 import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
+import { UploadService } from "@flick/proto/gen/flick/video/v1/upload_pb.ts";
 import { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
-import { streamPath } from "@flick/proto/stream.ts";
+import { publishEventsPath, streamPath } from "@flick/proto/stream.ts";
 import { profileUploadPath, uploadPath } from "@flick/proto/upload.ts";
 import { RedisClient } from "bun";
 
@@ -32,6 +33,7 @@ export const otherToken = await authority.issue({ userId: 43 });
 type Answers = Partial<
   ServiceImpl<typeof UserService> &
     ServiceImpl<typeof VideoService> &
+    ServiceImpl<typeof UploadService> &
     ServiceImpl<typeof FavoriteService> &
     ServiceImpl<typeof CommentService> &
     ServiceImpl<typeof RelationService> &
@@ -44,6 +46,8 @@ type Answers = Partial<
   stream?: (request: Request) => Response | Promise<Response>;
   /** The public keys, in place of those of {@link authority}. */
   publicKeys?: (request: Request) => Response | Promise<Response>;
+  /** The stream of the progress of videos. */
+  publishEvents?: (request: Request) => Response | Promise<Response>;
 };
 
 /** A Connect server that answers what a test tells it to: what is tested is the way from HTTP to RPC and back. */
@@ -69,8 +73,9 @@ export function startFixtureOrigin(port = 0): FixtureOrigin {
       if (pathname === profileUploadPath) return answers.uploadProfile?.(request) ?? nothing();
       if (pathname === publicKeysPath) return answers.publicKeys?.(request) ?? new Response(authority.keySet);
       if (pathname === streamPath) return answers.stream?.(request) ?? nothing();
+      if (pathname === publishEventsPath) return answers.publishEvents?.(request) ?? nothing();
       const router = createConnectRouter({ grpc: false, connect: false });
-      router.service(UserService, answers).service(VideoService, answers);
+      router.service(UserService, answers).service(VideoService, answers).service(UploadService, answers);
       router.service(FavoriteService, answers).service(CommentService, answers);
       router.service(RelationService, answers).service(MessageService, answers);
       const handler = router.handlers.find(({ requestPath }) => requestPath === pathname);

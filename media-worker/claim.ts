@@ -10,7 +10,7 @@ export interface JobService<J extends Job, Made> {
   renewJob(request: ClaimedJob): Promise<{ leaseMs: bigint }>;
   completeJob(request: ClaimedJob & Made): Promise<object>;
   failJob(
-    request: ClaimedJob & { reason: string; permanent: boolean },
+    request: ClaimedJob & { reason: string; permanent: boolean; interrupted: boolean },
     options: { signal: AbortSignal },
   ): Promise<{ retryInMs: bigint }>;
   listDueJobs(request: { limit: number }): Promise<{ jobIds: bigint[] }>;
@@ -21,6 +21,9 @@ interface ClaimedJob {
   /** Fencing number of the claim. */
   fence: bigint;
 }
+
+/** How an attempt ended: for good, with a fault that may pass, or because the worker has to stop. */
+export type Fault = "permanent" | "transient" | "interrupted";
 
 /** What every kind of job says of itself. */
 export interface Job extends ClaimedJob {
@@ -47,7 +50,7 @@ export interface Claim<J extends Job, Made> {
    * @param signal gives up on telling the service; the lease then lapses.
    * @returns milliseconds until the next attempt, 0 when there is none.
    */
-  fail(reason: string, permanent: boolean, signal: AbortSignal): Promise<number>;
+  fail(reason: string, fault: Fault, signal: AbortSignal): Promise<number>;
   /** Lets go of the lease without a word; to be called in every case. */
   drop(): void;
 }
@@ -142,13 +145,11 @@ function holdClaim<J extends Job, Made>(jobs: JobService<J, Made>, job: J, claim
       stopRenewing();
       await insist(() => jobs.completeJob({ ...claim, ...made }), lost.signal);
     },
-    async fail(reason, permanent, signal) {
+    async fail(reason, fault, signal) {
+      const kind = { permanent: fault === "permanent", interrupted: fault === "interrupted" };
       stopRenewing();
       const either = AbortSignal.any([lost.signal, signal]);
-      const { retryInMs } = await insist(
-        () => jobs.failJob({ ...claim, reason, permanent }, { signal: either }),
-        either,
-      );
+      const { retryInMs } = await insist(() => jobs.failJob({ ...claim, reason, ...kind }, { signal: either }), either);
       return Number(retryInMs);
     },
     drop() {

@@ -41,11 +41,13 @@ const giveBackMs = 3_000;
 const retryDelaysMs = [1_000, 5_000, 15_000, 60_000];
 /** Clocks of the worker and of the service may differ by so much; taking a job too early does nothing. */
 const clockSkewMs = 2_000;
-const dueJobsPerSweep = 50;
+/** Jobs that are looked at for one that is still to be had: other workers look at the same ones. */
+const offered = 16;
 
 /**
- * Finds jobs in two ways that share the same slots: a change of a row wakes it up at once, and a sweep asks for what is due, for
- * when an event was lost, a worker died or a retry has come. Which of several workers gets a job, its service decides.
+ * Finds jobs in two ways that share the same slots: a change of a row that makes a job due wakes it up for one job, and a sweep looks
+ * whether there is one, for when an event was lost, a worker died or a retry has come. Which job it takes then, and which of
+ * several workers gets it, their service decides: nobody who uploads much keeps others waiting.
  */
 export async function startConsumer(options: ConsumerOptions): Promise<Consumer> {
   const { kinds, events, concurrency, sweepIntervalMs, log } = options;
@@ -54,32 +56,33 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
   const stopping = new AbortController();
   const halt = new AbortController();
 
-  /** Waits for a slot and does the job, if it is still to be had. Tells whether it was. */
-  const work = (kind: JobKind, jobId: bigint) =>
+  /** Waits for a slot and does the job that is next. Tells whether there was one. Throws when the service cannot be reached. */
+  const workNext = (kind: JobKind) =>
     slots.use(async () => {
-      const key = `${kind.topic} ${jobId}`;
-      if (running.has(key)) return false;
-      running.add(key);
-      try {
-        return await kind.work(jobId, halt.signal);
-      } finally {
-        running.delete(key);
+      for (const jobId of await kind.listDue(offered)) {
+        const key = `${kind.topic} ${jobId}`;
+        if (running.has(key)) continue;
+        running.add(key);
+        try {
+          if (await kind.work(jobId, halt.signal)) return true;
+        } finally {
+          running.delete(key);
+        }
       }
+      return false;
     }, stopping.signal);
 
   /** Throws when the service cannot be reached: the event log then delivers the event again. */
   async function onEvent(event: ReceivedEvent): Promise<void> {
     const kind = kinds.find(({ topic }) => topic === event.topic);
-    const jobId = dueJob(event);
-    if (kind && jobId !== null) await work(kind, jobId);
+    if (kind && makesDue(event)) await workNext(kind);
   }
 
   /** Works through what is due, as many jobs at once as there are slots; tells how many it did. */
   async function sweep(kind: JobKind): Promise<number> {
-    const queue = (await kind.listDue(dueJobsPerSweep)).values();
     let done = 0;
     const lane = async () => {
-      for (const jobId of queue) if (await work(kind, jobId)) done++;
+      while (await workNext(kind)) done++;
     };
     const lanes = await Promise.allSettled(Array.from({ length: concurrency }, lane));
     const broken = lanes.find((result) => result.status === "rejected");
@@ -124,9 +127,8 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
   };
 }
 
-/** The job that a change makes due now, or null. */
-function dueJob(event: ReceivedEvent): bigint | null {
+/** Does a change make a job due now? */
+function makesDue(event: ReceivedEvent): boolean {
   const { after } = decodeChange(event.value);
-  if (after?.["status"] !== "uploaded") return null;
-  return Number(after["job_due_at"]) <= Date.now() + clockSkewMs ? BigInt(String(after["id"])) : null;
+  return after?.["status"] === "uploaded" && Number(after["job_due_at"]) <= Date.now() + clockSkewMs;
 }

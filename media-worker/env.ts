@@ -25,6 +25,8 @@ export function readWorkerEnv(source?: Record<string, string | undefined>) {
       SERVICE_TOKEN_SECRET: secret(32),
       /** Of this machine alone. Takes an upload and its result per job at work. */
       WORK_DIR: v.optional(v.string(), tmpdir()),
+      /** What all jobs at work may take of it together; a job takes three times its upload. */
+      DISK_BUDGET_BYTES: v.optional(whole(1_048_576, 2 ** 50), String(8 * 2 ** 30)),
       /** Names or absolute paths. */
       FFMPEG_PATH: v.optional(program, "ffmpeg"),
       FFPROBE_PATH: v.optional(program, "ffprobe"),

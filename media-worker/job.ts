@@ -8,7 +8,7 @@ import { FfmpegFailure } from "./ffmpeg.ts";
 export interface JobKind {
   /** Where changes of its rows are told. */
   topic: string;
-  /** Jobs that are due and held by nobody. */
+  /** Jobs that are due and held by nobody, in the order in which they should be taken. */
   listDue(limit: number): Promise<bigint[]>;
   /**
    * Takes a job, if it is still to be had, and carries it to its end, whatever that is. Tells whether there was something to do.
@@ -24,6 +24,8 @@ export interface JobKindOptions<J extends Job, Made> {
   name: string;
   topic: string;
   jobs: JobService<J, Made>;
+  /** Sets aside the disk that the work may take; returns what gives it back. */
+  reserve: (job: J, signal: AbortSignal) => Promise<() => void>;
   /**
    * Does the work and completes the claim; returns what the log should tell of it.
    *
@@ -57,12 +59,16 @@ export function createJobKind<J extends Job, Made>(options: JobKindOptions<J, Ma
       const startedAt = performance.now();
       const which = { [name]: claim.tag, attempt: claim.job.attempt };
       log.info("job taken", which);
+      let release = () => {};
       try {
-        const processed = await options.process(claim, AbortSignal.any([claim.signal, halt]));
+        const signal = AbortSignal.any([claim.signal, halt]);
+        release = await options.reserve(claim.job, signal);
+        const processed = await options.process(claim, signal);
         log.info("job ready", { ...which, totalMs: Math.round(performance.now() - startedAt), ...processed });
       } catch (error) {
         await giveUp(claim, error, halt, which);
       } finally {
+        release();
         claim.drop();
       }
       return true;
@@ -75,12 +81,13 @@ export function createJobKind<J extends Job, Made>(options: JobKindOptions<J, Ma
       return;
     }
     const bad = error instanceof BadUpload;
+    const fault = bad ? "permanent" : halt.aborted ? "interrupted" : "transient";
     const reason = bad ? error.message : options.ourFault;
-    const fault = bad ? error.cause : error;
-    const fields = { ...which, permanent: bad, reason, ...(fault ? { fault: describe(fault, claim) } : {}) };
+    const cause = bad ? error.cause : error;
+    const fields = { ...which, ended: fault, reason, ...(cause ? { fault: describe(cause, claim) } : {}) };
     try {
       const giveUpAt = halt.aborted ? AbortSignal.timeout(tellWithinMs) : halt;
-      const retryInMs = await claim.fail(reason, bad, giveUpAt);
+      const retryInMs = await claim.fail(reason, fault, giveUpAt);
       log.warn("job failed", { ...fields, retryInMs });
     } catch (failError) {
       log.warn("job failed, and its service does not know", { ...fields, tellFault: describe(failError, claim) });

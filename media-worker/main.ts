@@ -12,6 +12,7 @@ import { MediaJobService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
 import { workerConfig } from "./config.ts";
 import { imagesTopic, startConsumer, videosTopic } from "./consumer.ts";
+import { createDiskBudget } from "./disk-budget.ts";
 import { readWorkerEnv } from "./env.ts";
 import { createFfmpeg, diesWithWorker } from "./ffmpeg.ts";
 import { serveHealth } from "./health.ts";
@@ -22,6 +23,9 @@ import { createWorkDir } from "./work-dir.ts";
 
 /** Short against the lease, so that a renewal that hangs leaves time for others. */
 const callTimeoutMs = 5_000;
+/** Disk that a job may take: the upload, and what is made of it. */
+const diskPerUploadByte = 3;
+const diskOverhead = 64 * 1024;
 
 try {
   const env = readWorkerEnv();
@@ -55,10 +59,16 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
   };
   const events = createRedisStreamsEventLog({ url: env.REDIS_URL, log });
   const tools = { store, ffmpeg, workDir };
+  const disk = createDiskBudget({ dir: env.WORK_DIR, maxBytes: env.DISK_BUDGET_BYTES });
+  const reserve = async ({ rawKey }: { rawKey: string }, signal: AbortSignal) => {
+    const upload = await store.head(rawKey);
+    return disk.reserve(diskOverhead + (upload?.size ?? 0) * diskPerUploadByte, signal);
+  };
   const videos = createJobKind({
     name: "video",
     topic: videosTopic,
     jobs: createClient(MediaJobService, transport),
+    reserve,
     process: createVideoProcessor({ ...tools, limits }),
     ourFault: "This video could not be processed. Please upload it again.",
     otherIds: () => [],
@@ -68,6 +78,7 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
     name: "image",
     topic: imagesTopic,
     jobs: createClient(ImageJobService, transport),
+    reserve,
     process: createImageProcessor({ ...tools, limits: { ...limits, maxInputBytes: env.MAX_IMAGE_BYTES } }),
     ourFault: "This picture could not be processed. Please upload it again.",
     otherIds: ({ userId }) => [userId],

@@ -49,7 +49,7 @@ export function createImageProcessor({ store, ffmpeg, workDir, limits }: Process
       const { rawKey, jobId, userId, kind } = claim.job;
       const shape = shapes[kind];
       if (!shape) throw new Error("the job is of a kind that this worker does not know");
-      const inputBytes = await fetchInput(store, rawKey, dir, { maxBytes: limits.maxInputBytes, signal });
+      const { bytes: inputBytes } = await fetchInput(store, rawKey, dir, { maxBytes: limits.maxInputBytes, signal });
       await stopAnimation(join(dir, inputFile));
       await run(ffmpeg, dir, shape, limits, signal);
       const size = await check(ffmpeg, dir, limits, signal);

@@ -25,6 +25,8 @@ export interface MadeVideo {
   width: number;
   height: number;
   durationMs: bigint;
+  /** Of the upload. */
+  sha256: string;
 }
 
 /** The same, for the log. */
@@ -39,7 +41,12 @@ interface Processed {
   storeMs: number;
 }
 
-export type ProcessVideo = (claim: Claim<Job, MadeVideo>, signal: AbortSignal) => Promise<Processed>;
+/** A job with a video: its client may have announced a SHA-256. */
+interface VideoJob extends Job {
+  sha256: string;
+}
+
+export type ProcessVideo = (claim: Claim<VideoJob, MadeVideo>, signal: AbortSignal) => Promise<Processed>;
 
 /** An object under one of our keys is written with the same content again, and never changed. */
 export const forever = { public: true, cacheControl: "public, max-age=31536000, immutable" };
@@ -56,7 +63,9 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
   return (claim, signal) =>
     workDir.with(async (dir) => {
       const startedAt = performance.now();
-      const inputBytes = await fetchInput(store, claim.job.rawKey, dir, { maxBytes: limits.maxInputBytes, signal });
+      const { rawKey, sha256: announced } = claim.job;
+      const fetching = { maxBytes: limits.maxInputBytes, sha256: announced, signal };
+      const { bytes: inputBytes, sha256 } = await fetchInput(store, rawKey, dir, fetching);
       const fetchedAt = performance.now();
       const source = await probeInput(dir, signal);
       const plan = planVideo(source, limits);
@@ -68,7 +77,7 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
       const stored = await storeOutputs(claim.job.jobId, dir, chooseCover(output.stdout, plan.covers), signal);
       const size = { width: plan.width, height: plan.height };
       const { playKey, coverKey } = stored;
-      await claim.complete({ ...size, durationMs: BigInt(durationMs), playKey, coverKey });
+      await claim.complete({ ...size, durationMs: BigInt(durationMs), playKey, coverKey, sha256 });
       return {
         ...size,
         durationMs,

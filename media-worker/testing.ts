@@ -22,13 +22,15 @@ export const testServiceSecret = "a secret that only these tests know of";
 /** A job as the service of the tests remembers it. */
 interface TestJob<Completed> {
   rawKey: string;
+  /** What the client of the upload has announced. */
+  sha256: string;
   status: "uploaded" | "processing" | "ready" | "failed";
   fence: bigint;
   attempts: number;
   dueAt: number;
   /** Every call that ended an attempt and was accepted. */
   completed: Completed[];
-  failed: Pick<FailJobRequest, "reason" | "permanent">[];
+  failed: Pick<FailJobRequest, "reason" | "permanent" | "interrupted">[];
   renewals: number;
 }
 
@@ -89,7 +91,8 @@ export function startJobService(options: { leaseMs: number; retryMs?: number }):
         job.dueAt = Date.now() + leaseMs;
         const fence = ++job.fence;
         const attempt = ++job.attempts;
-        return { job, told: { jobId, fence, rawKey: job.rawKey, attempt, leaseMs: BigInt(leaseMs) } };
+        const { rawKey, sha256 } = job;
+        return { job, told: { jobId, fence, rawKey, sha256, attempt, leaseMs: BigInt(leaseMs) } };
       },
       renewJob(claim: Claimed) {
         const job = held(claim);
@@ -103,7 +106,7 @@ export function startJobService(options: { leaseMs: number; retryMs?: number }):
         job.completed.push(request);
         return {};
       },
-      failJob(request: Claimed & Pick<FailJobRequest, "reason" | "permanent">) {
+      failJob(request: Claimed & Pick<FailJobRequest, "reason" | "permanent" | "interrupted">) {
         const job = held(request);
         job.failed.push(request);
         job.status = request.permanent ? "failed" : "uploaded";
@@ -187,7 +190,7 @@ interface Claimed {
 
 function newJob<Completed>(rawKey: string): TestJob<Completed> {
   const counts = { fence: 0n, attempts: 0, renewals: 0 };
-  return { rawKey, status: "uploaded", dueAt: 0, completed: [], failed: [], ...counts };
+  return { rawKey, sha256: "", status: "uploaded", dueAt: 0, completed: [], failed: [], ...counts };
 }
 
 /** Makes a clip with FFmpeg's own sources. @param args all but the program's name; the last one is the file. */

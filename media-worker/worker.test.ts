@@ -116,6 +116,7 @@ describe("finding work", () => {
   test("changes that make nothing due, and poison, are passed over", async () => {
     const worker = await startWorker({ SWEEP_INTERVAL_MS: never });
     const videoId = service.add(clips.short);
+    video(videoId).dueAt = Date.now() + 600_000;
     await publishChange(videoId, { status: "processing" });
     await publishChange(videoId, { job_due_at: Date.now() + 60_000 });
     await publishChange(videoId, null);
@@ -134,6 +135,39 @@ describe("finding work", () => {
     await publishChange(videoId);
     await until(() => status(videoId) === "ready", "the video");
     expect(video(videoId)).toMatchObject({ attempts: 1, failed: [] });
+  });
+
+  test("a job is taken in the order that its service gives, whichever event woke the worker", async () => {
+    await startWorker({ SWEEP_INTERVAL_MS: never });
+    const [first, second] = [service.add(clips.short), service.add(clips.short)];
+    await publishChange(second);
+    await until(() => status(first) === "ready", "the first");
+    expect(status(second)).toBe("uploaded");
+    await publishChange(first);
+    await until(() => status(second) === "ready", "the second");
+  });
+
+  test("an upload that is not what was announced fails for good; what was measured is told", async () => {
+    await startWorker({ SWEEP_INTERVAL_MS: never });
+    const sha256 = new Bun.CryptoHasher("sha256").update(await Bun.file(join(dir, "short.mp4")).bytes()).digest("hex");
+    const [right, wrong] = [service.add(clips.short), service.add(clips.short)];
+    video(right).sha256 = sha256;
+    video(wrong).sha256 = "0".repeat(64);
+    for (const videoId of [right, wrong]) await publishChange(videoId);
+    await until(() => status(right) === "ready" && status(wrong) === "failed", "both");
+    expect(video(right).completed).toMatchObject([{ sha256 }]);
+    expect(video(wrong).failed).toMatchObject([{ permanent: true, reason: expect.stringContaining("announced") }]);
+  });
+
+  test("a job that finds no room on the disk is tried again", async () => {
+    const worker = await startWorker({ SWEEP_INTERVAL_MS: "100", DISK_BUDGET_BYTES: "1048576" });
+    const large = join(dir, "large.mp4");
+    await Bun.write(large, new Uint8Array(500_000));
+    const videoId = service.add(await upload("large.mp4"));
+    await until(() => video(videoId).attempts > 1, "the second attempt");
+    expect(video(videoId).failed[0]).toMatchObject({ permanent: false, interrupted: false });
+    await worker.logged("job failed");
+    expect(JSON.stringify(worker.lines)).toContain("DISK_BUDGET_BYTES is 1048576");
   });
 
   test("the lease is renewed as long as the work takes", async () => {
@@ -251,7 +285,7 @@ describe("stopping", () => {
     expect(await worker.stop()).toBe(0);
     expect(performance.now() - startedAt).toBeLessThan(2_000);
     expect(ffmpegsIn(worker.workDir)).toEqual([]);
-    expect(video(videoId)).toMatchObject({ status: "uploaded", failed: [{ permanent: false }] });
+    expect(video(videoId)).toMatchObject({ status: "uploaded", failed: [{ permanent: false, interrupted: true }] });
     expect(readdirSync(worker.workDir)).toEqual([]);
   });
 

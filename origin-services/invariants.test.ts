@@ -230,7 +230,7 @@ test("doing everything again that holds changes nothing at all", async () => {
     );
   const before = await state();
   const repeat = async (account: Account) => {
-    const [one, other] = origins.map((origin) => origin.as(account.token)) as [Clients, Clients];
+    const [one, other] = origins.map((origin): Clients => origin.as(account.token)) as [Clients, Clients];
     const { users } = await one.relation.listFollowing({});
     const { videos } = await one.favorite.listFavorites({});
     await Promise.all([

@@ -15,10 +15,11 @@ import { CommentService } from "@flick/proto/gen/flick/comment/v1/comment_pb.ts"
 import { FavoriteService } from "@flick/proto/gen/flick/favorite/v1/favorite_pb.ts";
 import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts";
 import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
-import { ImageJobService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
+import { ImageJobAdminService, ImageJobService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
-import { MediaJobService, VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
-import { streamPath } from "@flick/proto/stream.ts";
+import { UploadService } from "@flick/proto/gen/flick/video/v1/upload_pb.ts";
+import { MediaJobAdminService, MediaJobService, VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import { publishEventsPath, streamPath } from "@flick/proto/stream.ts";
 import { sql } from "drizzle-orm";
 
 import { announce } from "./announce.ts";
@@ -39,20 +40,30 @@ import { createMessageStreams } from "./message/stream.ts";
 import { createRelationService } from "./relation/relation.ts";
 import { startRawSweep, type SweptUploads } from "./raw-sweep.ts";
 import { readRevocations } from "./revocations.ts";
+import { repeat } from "./repeat.ts";
 import { serve } from "./server.ts";
 import { createUploadHandler, type UploadKind } from "./upload.ts";
-import { createImageJobService } from "./user/image-jobs.ts";
+import { createImageJobAdminService, createImageJobs, createImageJobService } from "./user/image-jobs.ts";
+import { removeReplacedImages } from "./user/image-removal.ts";
 import { answerKeys, loadKeys } from "./user/keys.ts";
 import { startRevocationSweep } from "./user/logout.ts";
 import { createPasswords } from "./user/passwords.ts";
 import { createUserService } from "./user/user.ts";
 import { storeDefaultImages } from "./default-images.ts";
 import { createProfileUpload, sweptProfileUploads } from "./user/upload.ts";
-import { createMediaJobService } from "./video/media-jobs.ts";
-import { createVideoUpload, sweptVideoUploads } from "./video/upload.ts";
+import { createMediaJobAdminService, createMediaJobService, createVideoJobs } from "./video/media-jobs.ts";
+import { createPublishStreams, readLiveVideos } from "./video/publish-events.ts";
+import { createVideoRemoval } from "./video/removal.ts";
+import { createVideoUpload } from "./video/upload.ts";
+import { sweepUnknownParts, sweepUploads, sweptVideoUploads } from "./video/upload-sweep.ts";
+import { createUploadService } from "./video/uploads.ts";
 import { createVideoService } from "./video/video.ts";
 
 const callTimeoutMs = 5_000;
+/** What is deleted goes within moments; what nobody waits for, with the minute or the hour. */
+const removalIntervalMs = 2_000;
+const uploadSweepIntervalMs = 60_000;
+const partSweepIntervalMs = 3_600_000;
 
 /** Starts the services that the environment names, in this process. */
 export async function startOrigin(
@@ -130,11 +141,19 @@ export async function startOrigin(
       },
     });
   });
-  offer("user", ImageJobService, () => createImageJobService(context));
+  const imageJobs = createImageJobs(context);
+  const videoJobs = createVideoJobs(context);
+  offer("user", ImageJobService, () => createImageJobService(context, imageJobs));
+  offer("user", ImageJobAdminService, () => createImageJobAdminService(imageJobs));
   offer("video", VideoService, () =>
-    createVideoService(context, { identify: async (token) => (await identities.viewer(token)).userId }),
+    createVideoService(context, {
+      identify: async (token) => (await identities.viewer(token)).userId,
+      jobs: videoJobs,
+    }),
   );
-  offer("video", MediaJobService, () => createMediaJobService(context));
+  offer("video", UploadService, () => createUploadService(context, { maxFileBytes: env.MAX_UPLOAD_BYTES }));
+  offer("video", MediaJobService, () => createMediaJobService(context, videoJobs));
+  offer("video", MediaJobAdminService, () => createMediaJobAdminService(videoJobs));
   offer("favorite", FavoriteService, () => createFavoriteService(context));
   offer("comment", CommentService, () => createCommentService(context));
   offer("relation", RelationService, () => createRelationService(context));
@@ -150,11 +169,24 @@ export async function startOrigin(
     createProfileUpload(context, { maxFileBytes: env.MAX_IMAGE_BYTES }),
     sweptProfileUploads(context),
   );
+  const offerWork = (name: ServiceName, work: string, intervalMs: number, run: () => Promise<unknown>): void => {
+    if (env.SERVICES.includes(name)) sweeps.push(repeat({ name: work, intervalMs, log }, run));
+  };
+  offerWork("video", "removal of deleted videos", removalIntervalMs, createVideoRemoval(context));
+  offerWork("video", "sweep of abandoned uploads", uploadSweepIntervalMs, () => sweepUploads(context));
+  offerWork("video", "sweep of unknown parts", partSweepIntervalMs, () => sweepUnknownParts(context));
+  offerWork("user", "removal of replaced pictures", removalIntervalMs, () => removeReplacedImages(context));
   const chat = env.SERVICES.includes("message") ? startChat() : null;
+  const publishing = env.SERVICES.includes("video") ? startPublishEvents() : null;
 
   function startChat() {
     const live = readLiveMessages({ events, nodeId: env.NODE_ID, log });
     return { live, streams: createMessageStreams(context, { identities, live }) };
+  }
+
+  function startPublishEvents() {
+    const live = readLiveVideos({ events, nodeId: env.NODE_ID, log });
+    return { live, streams: createPublishStreams(context, { identities, live }) };
   }
 
   function addServices(router: ConnectRouter): void {
@@ -168,7 +200,8 @@ export async function startOrigin(
     interceptors,
     handlers: {
       ...handlers,
-      ...(chat ? { [streamPath]: (request) => chat.streams.handle(request) } : {}),
+      ...(chat ? { [streamPath]: chat.streams.handle } : {}),
+      ...(publishing ? { [publishEventsPath]: publishing.streams.handle } : {}),
     },
     ready: async () => void (await db.execute(sql`SELECT 1`)),
     log,
@@ -200,8 +233,9 @@ export async function startOrigin(
       for (const stop of stopBackground) stop();
       // Streams would go on for longer than anybody waits.
       chat?.streams.close();
+      publishing?.streams.close();
       await server.stop(drainMs);
-      await chat?.live.close();
+      await Promise.all([chat?.live.close(), publishing?.live.close()]);
       await invalidation.close();
       feed.close();
       await events.close();

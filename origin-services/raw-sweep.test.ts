@@ -10,7 +10,7 @@ import { createLog } from "@flick/platform/log.ts";
 import { startTestOrigin, type TestOrigin } from "./testing.ts";
 import { makeRawKey, rawKeyId } from "./raw-key.ts";
 import { sweepRawObjects } from "./raw-sweep.ts";
-import { sweptVideoUploads } from "./video/upload.ts";
+import { sweptVideoUploads } from "./video/upload-sweep.ts";
 
 const hour = 3_600_000;
 const path = join(tmpdir(), `flick-sweep-${process.pid}`);

@@ -64,7 +64,7 @@ export const countTables: readonly CountTable[] = [
       {
         property: "totalFavorited",
         column: userFavoriteCounts.totalFavorited,
-        // By way of the author's videos, because favorites have no index by author; a video's row is never removed.
+        // By way of the author's videos, because favorites have no index by author; a video's row goes after its likes.
         counts: {
           from: sql`${videos} JOIN ${favorites} ON ${favorites.videoId} = ${videos.id}`,
           by: videos.authorId,

@@ -18,7 +18,8 @@ import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts"
 import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
 import { ImageJobService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
-import { MediaJobService, VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import { UploadService } from "@flick/proto/gen/flick/video/v1/upload_pb.ts";
+import { MediaJobAdminService, MediaJobService, VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { uploadPath } from "@flick/proto/upload.ts";
 import type { CacheStats } from "./cache.ts";
 import type { Clients } from "./clients.ts";
@@ -34,12 +35,14 @@ export interface TestOrigin {
   objects: ObjectStore;
   jobs: Client<typeof MediaJobService>;
   imageJobs: Client<typeof ImageJobService>;
+  /** Those of operators. */
+  jobAdmin: Client<typeof MediaJobAdminService>;
   /** Lines that the origin has logged. */
   logged: string[];
   /** Where the key of the tokens is, for tests that forge some. */
   keyFile: string;
   /** Clients of a viewer, or of nobody. */
-  as(token?: string): Clients;
+  as(token?: string): Clients & { uploads: Client<typeof UploadService> };
   /** A new account with a name of its own. */
   signUp(): Promise<{ userId: number; token: string; name: string }>;
   upload(
@@ -94,6 +97,7 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
     objects: createObjectStore({ endpoint: servers.ossUrl, ...servers.oss }),
     jobs: createClient(MediaJobService, asService),
     imageJobs: createClient(ImageJobService, asService),
+    jobAdmin: createClient(MediaJobAdminService, asService),
     logged,
     keyFile: env.JWT_PRIVATE_KEY_FILE ?? "",
     as(token) {
@@ -105,6 +109,7 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
       return {
         user: createClient(UserService, transport),
         video: createClient(VideoService, transport),
+        uploads: createClient(UploadService, transport),
         favorite: createClient(FavoriteService, transport),
         comment: createClient(CommentService, transport),
         relation: createClient(RelationService, transport),

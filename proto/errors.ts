@@ -26,6 +26,8 @@ const codes: Record<Reason, Code> = {
   [Reason.NOT_A_VIDEO]: Code.InvalidArgument,
   [Reason.VIDEO_NOT_FOUND]: Code.NotFound,
   [Reason.CLAIM_LOST]: Code.Aborted,
+  [Reason.UPLOAD_NOT_FOUND]: Code.NotFound,
+  [Reason.UPLOAD_INCOMPLETE]: Code.FailedPrecondition,
   [Reason.COMMENT_NOT_FOUND]: Code.NotFound,
   [Reason.COMMENT_NOT_YOURS]: Code.PermissionDenied,
   [Reason.SELF_FOLLOW]: Code.InvalidArgument,

@@ -21,4 +21,16 @@
  */
 export const streamPath = "/flick.message.v1.MessageService/Stream";
 
+/**
+ * How far the publishing of the viewer's videos is, as a stream of the same kind.
+ *
+ * Request: as above; in the query `video_id`: only this video of the viewer's; all without it.
+ *
+ * Response: `data:` is `{ "video_id", "status", "percent", "reason" }` with a status out of `uploaded`, `processing`, `ready`, `failed` and
+ * `deleted`. First come the viewer's 20 newest videos (or the one that was asked for) as they are, then every state that one of
+ * them, or a new one, gets into; states that follow each other quickly may be left out, the last one never is. There are no ids: a stream
+ * that begins again tells the present state again.
+ */
+export const publishEventsPath = "/flick.video.v1.VideoService/PublishEvents";
+
 export const streamContentType = "text/event-stream; charset=utf-8";

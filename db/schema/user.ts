@@ -1,4 +1,14 @@
-import { bigint, index, int, mysqlEnum, mysqlTable, tinyint, uniqueIndex, varchar } from "drizzle-orm/mysql-core";
+import {
+  bigint,
+  boolean,
+  index,
+  int,
+  mysqlEnum,
+  mysqlTable,
+  tinyint,
+  uniqueIndex,
+  varchar,
+} from "drizzle-orm/mysql-core";
 
 import { text4 } from "./columns.ts";
 
@@ -32,7 +42,8 @@ export const profileImages = mysqlTable(
     id: bigint({ mode: "number" }).primaryKey(),
     userId: bigint({ mode: "number" }).notNull(),
     kind: mysqlEnum(["avatar", "background"]).notNull(),
-    status: mysqlEnum(["uploaded", "processing", "ready", "failed"]).notNull(),
+    /** A picture that is replaced by a newer one is removed, and its row with it. */
+    status: mysqlEnum(["uploaded", "processing", "ready", "failed", "replaced"]).notNull(),
     /** Why it failed, for operators. */
     statusReason: text4(255).notNull().default(""),
     /** Object keys: the upload, which is deleted when the job has ended, and what was made of it (empty until ready). */
@@ -42,11 +53,13 @@ export const profileImages = mysqlTable(
     createdAt: bigint({ mode: "number" }).notNull(),
     /** As in the table of videos. */
     jobAttempts: tinyint().notNull().default(0),
+    jobFaults: tinyint().notNull().default(0),
+    jobDead: boolean().notNull().default(false),
     jobFence: int().notNull().default(0),
     jobDueAt: bigint({ mode: "number" }).notNull(),
   },
   (table) => [
     index("profile_images_user").on(table.userId, table.kind, table.status, table.id),
-    index("profile_images_due").on(table.status, table.jobDueAt),
+    index("profile_images_due").on(table.status, table.jobDueAt, table.userId),
   ],
 );

@@ -1,12 +1,40 @@
 import { OssError } from "./errors.ts";
-import type { StoredObject } from "./objects.ts";
+import type { Objects, StoredObject } from "./objects.ts";
 
 /** What to answer to a GET or HEAD of an object: status, headers, and which bytes (null: none). */
-export interface ReadPlan {
+interface ReadPlan {
   status: 200 | 206 | 304;
   headers: Record<string, string>;
   /** First byte, and the one after the last. */
   bytes: { from: number; to: number } | null;
+}
+
+/** Ranges of an object of several files that are not larger are put together in memory. */
+const maxJoinedBytes = 2 ** 20;
+
+/** Answers a GetObject or HeadObject. @throws {OssError} as {@link planRead} does. */
+export async function send(objects: Objects, object: StoredObject, request: Request): Promise<Response> {
+  const { status, headers, bytes } = planRead(object, request.headers);
+  if (request.method !== "GET" || bytes === null || bytes.to <= bytes.from)
+    return new Response(null, { status, headers });
+  const slices = slicesOf(object, bytes);
+  if (slices.length === 1) return new Response(slices[0], { status, headers });
+  if (bytes.to - bytes.from <= maxJoinedBytes) {
+    const parts = await Promise.all(slices.map((slice) => slice.arrayBuffer()));
+    return new Response(new Blob(parts), { status, headers });
+  }
+  // Bun.serve tells the length of a file, and not that of a stream of several.
+  return new Response(slicesOf(await objects.merge(object), bytes)[0], { status, headers });
+}
+
+/** The pieces of an object's files that a range of its bytes is made of. */
+function slicesOf({ segments }: StoredObject, { from, to }: { from: number; to: number }): Blob[] {
+  let begin = 0;
+  return segments.flatMap(({ path, size }) => {
+    const [first, end] = [Math.max(from - begin, 0), Math.min(to - begin, size)];
+    begin += size;
+    return first < end ? [Bun.file(path).slice(first, end)] : [];
+  });
 }
 
 /**
@@ -14,7 +42,7 @@ export interface ReadPlan {
  *
  * @throws {OssError} PreconditionFailed; InvalidRange only under `x-oss-range-behavior: standard`.
  */
-export function planRead(object: StoredObject, request: Headers): ReadPlan {
+function planRead(object: StoredObject, request: Headers): ReadPlan {
   const headers = describe(object);
   if (!preconditionsHold(object, request)) {
     const message = "At least one of the pre-conditions you specified did not hold.";
@@ -31,17 +59,23 @@ export function planRead(object: StoredObject, request: Headers): ReadPlan {
 }
 
 export function etag(object: StoredObject): string {
-  return `"${object.md5.toString("hex").toUpperCase()}"`;
+  return `"${object.etag.toUpperCase()}"`;
+}
+
+/** Null for an object of parts, whose MD5 nobody has calculated. */
+export function contentMd5(object: StoredObject): string | null {
+  return object.etag.includes("-") ? null : Buffer.from(object.etag, "hex").toString("base64");
 }
 
 function describe(object: StoredObject): Record<string, string> {
+  const md5 = contentMd5(object);
   return {
     ...object.headers,
     etag: etag(object),
     "last-modified": new Date(object.modifiedAt).toUTCString(),
     "accept-ranges": "bytes",
-    "content-md5": object.md5.toString("base64"),
-    "x-oss-object-type": "Normal",
+    ...(md5 === null ? {} : { "content-md5": md5 }),
+    "x-oss-object-type": md5 === null ? "Multipart" : "Normal",
   };
 }
 

@@ -37,7 +37,7 @@ export function listObjects(objects: Objects, bucket: string, query: ReadonlyMap
         ["Key", object.key],
         ["LastModified", new Date(object.modifiedAt).toISOString()],
         ["ETag", etag(object)],
-        ["Type", "Normal"],
+        ["Type", object.etag.includes("-") ? "Multipart" : "Normal"],
         ["Size", String(object.size)],
         ["StorageClass", "Standard"],
       ],

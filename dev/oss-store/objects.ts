@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 
 import { type IndexedObject, openObjectIndex } from "./object-index.ts";
+import type { Part, Upload, UploadIndex } from "./upload-index.ts";
 
 /**
  * The objects of one bucket on disk: `files/<random id>` holds the bytes of an object, `index.sqlite` says which object they
@@ -20,6 +21,15 @@ export interface Objects {
   put(key: string, description: Description, bytes: Bytes, check: (written: Written) => void): Promise<StoredObject>;
   find(key: string): StoredObject | null;
   remove(key: string): void;
+  uploads: UploadIndex;
+  /** As {@link put}, a part of an upload. The upload may have ended meanwhile: null then, and nothing is stored. */
+  putPart(uploadId: string, number: number, bytes: Bytes, check: (written: Written) => void): Promise<Part | null>;
+  /** Makes an object of parts of an upload, in their order, without touching their bytes. */
+  complete(upload: Upload, parts: readonly Part[], etag: string): StoredObject;
+  /** The same object in one file, put together when it is first asked for. */
+  merge(object: StoredObject): Promise<StoredObject>;
+  /** Ends an upload without an object. */
+  abort(uploadId: string): void;
   /** Up to `limit` objects with the prefix and after the key `after`, in the order of their keys' UTF-8 bytes. */
   list(prefix: string, after: string, limit: number): StoredObject[];
   /** Waits for puts at work (end their connections first), then gives the folder free. */
@@ -41,10 +51,13 @@ export interface Description {
   headers: Record<string, string>;
 }
 
-export interface StoredObject extends Description, Written {
+export interface StoredObject extends Description {
   key: string;
-  /** The first `size` bytes of this file are the object's. */
-  path: string;
+  size: number;
+  /** As in {@link IndexedObject}. */
+  etag: string;
+  /** The first `size` bytes of each of these files, one after the other, are the object's. */
+  segments: { path: string; size: number }[];
   /** Milliseconds since 1970. */
   modifiedAt: number;
 }
@@ -61,10 +74,16 @@ export function openObjects(dataDir: string): Objects {
   const index = openObjectIndex(join(dataDir, "index.sqlite"));
   removeStrays(folder, index.files());
   const folderDescriptor = openSync(folder, "r");
-  const writers = new Set<Promise<StoredObject>>();
+  const writers = new Set<Promise<unknown>>();
+  const merges = new Map<string, Promise<StoredObject>>();
   const retired = new Map<string, Timer>();
 
-  async function write(key: string, description: Description, bytes: Bytes, check: (written: Written) => void) {
+  /** Writes and flushes a file of its own; `name` makes it part of the index, whose trailer it gives, or throws. */
+  async function write<T>(
+    bytes: Bytes,
+    describe: (file: string, written: Written) => object,
+    name: () => T,
+  ): Promise<T> {
     const file = randomUUID();
     const path = join(folder, file);
     const hash = createHash("md5");
@@ -76,14 +95,10 @@ export function openObjects(dataDir: string): Objects {
         size += chunk.length;
         writeFully(handle.fd, chunk);
       }
-      const md5 = hash.digest();
-      check({ size, md5 });
-      const object = { key, file, size, md5: md5.toString("hex"), modifiedAt: Date.now(), ...description };
-      writeFully(handle.fd, trailer(object));
+      writeFully(handle.fd, trailer(describe(file, { size, md5: hash.digest() })));
       await handle.sync();
       await flush(folderDescriptor);
-      retire(index.set(object));
-      return locate(object);
+      return name();
     } catch (error) {
       await rm(path, { force: true });
       throw error;
@@ -92,31 +107,93 @@ export function openObjects(dataDir: string): Objects {
     }
   }
 
-  function retire(file: string | null): void {
-    if (file === null) return;
-    const remove = () => {
-      retired.delete(file);
-      rmSync(join(folder, file), { force: true });
+  function mergeSegments(object: StoredObject): Promise<StoredObject> {
+    const { segments, ...description } = object;
+    let merged: IndexedObject;
+    const describe = (file: string, { size }: Written) =>
+      (merged = { ...description, size, segments: [{ file, size }] });
+    const name = () => {
+      const now = index.get(object.key);
+      const unchanged = now?.etag === object.etag && now.modifiedAt === object.modifiedAt;
+      // Replaced or deleted meanwhile: whoever asked before that may still read it.
+      retire(unchanged ? index.set(merged) : merged.segments.map(({ file }) => file));
+      return locate(merged);
     };
-    retired.set(file, setTimeout(remove, retireAfterMs).unref());
+    return write(oneAfterTheOther(segments), describe, name);
   }
 
-  const locate = ({ file, md5, ...rest }: IndexedObject): StoredObject => ({
+  /** Whoever closes the store waits for it. */
+  async function watched<T>(writer: Promise<T>): Promise<T> {
+    writers.add(writer);
+    try {
+      return await writer;
+    } finally {
+      writers.delete(writer);
+    }
+  }
+
+  function retire(files: readonly string[]): void {
+    for (const file of files) {
+      const remove = () => {
+        retired.delete(file);
+        rmSync(join(folder, file), { force: true });
+      };
+      retired.set(file, setTimeout(remove, retireAfterMs).unref());
+    }
+  }
+
+  const locate = ({ segments, ...rest }: IndexedObject): StoredObject => ({
     ...rest,
-    path: join(folder, file),
-    md5: Buffer.from(md5, "hex"),
+    segments: segments.map(({ file, size }) => ({ path: join(folder, file), size })),
   });
 
   return {
-    async put(key, description, bytes, check) {
-      const writer = write(key, description, bytes, check);
-      writers.add(writer);
-      try {
-        return await writer;
-      } finally {
-        writers.delete(writer);
-      }
+    uploads: index.uploads,
+    put(key, description, bytes, check) {
+      let object: IndexedObject;
+      const describe = (file: string, written: Written) => {
+        check(written);
+        const { size, md5 } = written;
+        const segments = [{ file, size }];
+        return (object = { key, segments, size, etag: digest(md5), modifiedAt: Date.now(), ...description });
+      };
+      const name = () => {
+        retire(index.set(object));
+        return locate(object);
+      };
+      return watched(write(bytes, describe, name));
     },
+    putPart(uploadId, number, bytes, check) {
+      let part: Part;
+      const describe = (file: string, written: Written) => {
+        check(written);
+        const { size, md5 } = written;
+        return (part = { uploadId, number, file, size, etag: digest(md5), modifiedAt: Date.now() });
+      };
+      const name = () => {
+        const replaced = index.uploads.setPart(part);
+        retire(replaced ?? [part.file]);
+        return replaced && part;
+      };
+      return watched(write(bytes, describe, name));
+    },
+    complete({ id, key, acl, headers }, parts, etag) {
+      const segments = parts.map(({ file, size }) => ({ file, size }));
+      const size = segments.reduce((sum, segment) => sum + segment.size, 0);
+      const object = { key, segments, size, etag, modifiedAt: Date.now(), acl, headers };
+      retire(index.complete(id, object));
+      return locate(object);
+    },
+    merge(object) {
+      const { key, etag, modifiedAt } = object;
+      const version = `${key}\n${etag}\n${modifiedAt}`;
+      const begun = merges.get(version);
+      if (begun) return begun;
+      const merging = watched(mergeSegments(object)).finally(() => merges.delete(version));
+      merges.set(version, merging);
+      return merging;
+    },
+    abort: (uploadId) => retire(index.uploads.delete(uploadId)),
     find(key) {
       const found = index.get(key);
       return found && locate(found);
@@ -133,6 +210,10 @@ export function openObjects(dataDir: string): Objects {
   };
 }
 
+async function* oneAfterTheOther(segments: StoredObject["segments"]): Bytes {
+  for (const { path, size } of segments) yield* Bun.file(path).slice(0, size).stream();
+}
+
 function removeStrays(folder: string, named: Set<string>): void {
   for (const file of readdirSync(folder)) {
     if (!named.has(file)) rmSync(join(folder, file), { force: true });
@@ -143,9 +224,11 @@ function removeStrays(folder: string, named: Set<string>): void {
  * The line after an object's bytes: it says whose they are, should the index ever be lost. Because of it an object is never a
  * whole file, and Bun.serve, which answers ranges of whole files in its own way, leaves them to us.
  */
-function trailer(object: IndexedObject): Buffer {
-  return Buffer.from(`\n${JSON.stringify(object)}\n`);
+function trailer(description: object): Buffer {
+  return Buffer.from(`\n${JSON.stringify(description)}\n`);
 }
+
+const digest = (md5: Buffer) => md5.toString("hex").toUpperCase();
 
 /**
  * Writes to the system's cache, at once: while an asynchronous write is under way, Bun reads on and its buffers grow (+80 MB

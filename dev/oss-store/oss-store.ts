@@ -3,8 +3,9 @@ import { randomBytes } from "node:crypto";
 import type { Log } from "@flick/platform/log.ts";
 
 import { accessDenied, errorXml, notImplemented, OssError } from "./errors.ts";
-import { etag, planRead } from "./get-object.ts";
+import { contentMd5, etag, send } from "./get-object.ts";
 import { listObjects } from "./list-objects.ts";
+import { createMultipart } from "./multipart.ts";
 import { openObjects, type StoredObject } from "./objects.ts";
 import { putObject } from "./put-object.ts";
 import { readTarget } from "./request-target.ts";
@@ -39,14 +40,15 @@ const drainMs = 5000;
 const idleTimeoutSeconds = 120;
 
 /**
- * An OSS-compatible object store on disk for the local stack and for tests: PutObject, GetObject, HeadObject, DeleteObject and
- * ListObjectsV2 under signature version 4, with OSS's errors. Anybody may read objects whose ACL is public-read.
+ * An OSS-compatible object store on disk for the local stack and for tests: PutObject, GetObject, HeadObject, DeleteObject,
+ * ListObjectsV2 and multipart uploads under signature version 4, with OSS's errors. Anybody may read objects whose ACL is public-read.
  *
  * @throws when the port is taken or another store works on the folder.
  */
 export function createOssStore(options: OssStoreOptions): OssStore {
   const { dataDir, port, hostname = "127.0.0.1", bucket, log, maxObjectBytes = 5 * 2 ** 30 } = options;
   const objects = openObjects(dataDir);
+  const multipart = createMultipart(objects, bucket, maxObjectBytes);
   const authenticate = createAuthenticator(options);
 
   async function answer(request: Request): Promise<Response> {
@@ -58,17 +60,45 @@ export function createOssStore(options: OssStoreOptions): OssStore {
     const isOwner = authenticate({ method, key, query, headers }, Date.now()) === "owner";
     const read = method === "GET" || method === "HEAD";
     if (!isOwner && (key === "" || !read)) throw accessDenied("Anonymous access is forbidden for this operation.");
+    if (query.has("uploads") || query.has("uploadId")) {
+      if (!isOwner) throw accessDenied("Anonymous access is forbidden for this operation.");
+      return answerMultipart(request, key, query);
+    }
     for (const name of query.keys()) if (foreignParameters.has(name)) throw notImplemented(`the parameter ${name}`);
 
     if (key === "") {
       if (method !== "GET" || query.get("list-type") !== "2") throw notImplemented("this operation on a bucket");
-      return new Response(listObjects(objects, bucket, query), { headers: { "content-type": "application/xml" } });
+      return xml(listObjects(objects, bucket, query));
     }
-    if (read) return send(readable(objects.find(key), key, isOwner), request);
+    if (read) return send(objects, readable(objects.find(key), key, isOwner), request);
     if (method === "PUT") return describe(await putObject(objects, key, request, maxObjectBytes));
     if (method !== "DELETE") throw new OssError(405, "MethodNotAllowed", "The specified method is not allowed.");
     objects.remove(key);
     return new Response(null, { status: 204 });
+  }
+
+  async function answerMultipart(request: Request, key: string, query: ReadonlyMap<string, string>): Promise<Response> {
+    const what = `${request.method} ${key === "" ? "bucket" : "object"} ${query.has("uploads") ? "uploads" : "upload"}`;
+    switch (what) {
+      case "GET bucket uploads":
+        return xml(multipart.list(query));
+      case "POST object uploads":
+        return xml(multipart.initiate(key, request.headers));
+      case "PUT object upload": {
+        const part = await multipart.uploadPart(key, query, request);
+        const md5 = Buffer.from(part.etag, "hex").toString("base64");
+        return new Response(null, { headers: { etag: `"${part.etag}"`, "content-md5": md5 } });
+      }
+      case "GET object upload":
+        return xml(multipart.listParts(key, query));
+      case "POST object upload":
+        return xml(await multipart.complete(key, query, request));
+      case "DELETE object upload":
+        multipart.abort(key, query);
+        return new Response(null, { status: 204 });
+      default:
+        throw new OssError(405, "MethodNotAllowed", "The specified method is not allowed.");
+    }
   }
 
   async function handle(request: Request): Promise<Response> {
@@ -84,12 +114,12 @@ export function createOssStore(options: OssStoreOptions): OssStore {
     const known = error instanceof OssError ? error : internalError;
     // Nobody hears the answer to a request that was aborted, and its failure is not ours.
     if (known === internalError && !request.signal.aborted) log.error("request failed", { error, requestId });
-    const xml = errorXml(known, requestId, bucket);
+    const body = errorXml(known, requestId, bucket);
     const headers = new Headers({ "content-type": "application/xml" });
     // What is left of a body is not read.
     if (request.body) headers.set("connection", "close");
-    if (request.method !== "HEAD") return new Response(xml, { status: known.status, headers });
-    headers.set("x-oss-err", Buffer.from(xml).toString("base64"));
+    if (request.method !== "HEAD") return new Response(body, { status: known.status, headers });
+    headers.set("x-oss-err", Buffer.from(body).toString("base64"));
     return new Response(null, { status: known.status, headers });
   }
 
@@ -148,7 +178,7 @@ const corsHeaders = {
 
 function preflight(): Response {
   const headers = {
-    "access-control-allow-methods": "GET, HEAD, PUT, DELETE",
+    "access-control-allow-methods": "GET, HEAD, PUT, POST, DELETE",
     "access-control-allow-headers": "*, authorization",
     "access-control-max-age": "3600",
   };
@@ -168,12 +198,8 @@ function readable(object: StoredObject | null, key: string, isOwner: boolean): S
   return object;
 }
 
-function send(object: StoredObject, request: Request): Response {
-  const { status, headers, bytes } = planRead(object, request.headers);
-  const hasBody = request.method === "GET" && bytes !== null && bytes.to > bytes.from;
-  return new Response(hasBody ? Bun.file(object.path).slice(bytes.from, bytes.to) : null, { status, headers });
-}
+const xml = (text: string) => new Response(text, { headers: { "content-type": "application/xml" } });
 
 function describe(object: StoredObject): Response {
-  return new Response(null, { headers: { etag: etag(object), "content-md5": object.md5.toString("base64") } });
+  return new Response(null, { headers: { etag: etag(object), "content-md5": contentMd5(object) ?? "" } });
 }

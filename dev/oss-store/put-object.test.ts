@@ -139,7 +139,7 @@ test("says what it does not have instead of ignoring it", async () => {
   expect(await outcome(await send(await put({ "x-oss-forbid-overwrite": "true" })))).toBe("501 NotImplemented");
   expect(await outcome(await send(await put({ "x-oss-object-acl": "public-read-write" })))).toBe("400 InvalidArgument");
   expect(store.client.getACL("asked")).rejects.toMatchObject({ code: "NotImplemented" });
-  expect(store.client.initMultipartUpload("asked")).rejects.toMatchObject({ code: "NotImplemented" });
+  expect(store.client.putSymlink("asked-link", "asked", {})).rejects.toMatchObject({ code: "NotImplemented" });
   expect(await exists("asked")).toBe(false);
 });
 

@@ -19,29 +19,37 @@ export async function putObject(
   request: Request,
   maxBytes: number,
 ): Promise<StoredObject> {
-  const { headers } = request;
-  const description = describe(headers);
+  const { bytes, check } = readBody(request, maxBytes);
+  return objects.put(key, readDescription(request.headers), bytes, check);
+}
+
+/**
+ * The body of a request that stores something, and what checks it against its announcements once it is written.
+ *
+ * @throws {OssError} EntityTooLarge, IncompleteBody, InvalidDigest, MissingContentLength
+ */
+export function readBody(
+  { headers, body }: Request,
+  maxBytes: number,
+): { bytes: Bytes; check: (written: Written) => void } {
   const length = announcedLength(headers);
   const digest = announcedDigest(headers);
   if (length !== null && length > maxBytes) throw tooLarge(maxBytes);
-
-  return objects.put(key, description, limited(request.body, maxBytes), ({ size, md5 }: Written) => {
+  const check = ({ size, md5 }: Written) => {
     if (length !== null && size !== length) {
       throw new OssError(400, "IncompleteBody", `The body has ${size} bytes and its Content-Length says ${length}.`);
     }
     if (digest !== null && !md5.equals(digest)) {
       const details = { ExpectedDigest: digest.toString("base64"), CalculatedDigest: md5.toString("base64") };
-      throw new OssError(
-        400,
-        "InvalidDigest",
-        "The Content-MD5 you specified did not match what we received.",
-        details,
-      );
+      const message = "The Content-MD5 you specified did not match what we received.";
+      throw new OssError(400, "InvalidDigest", message, details);
     }
-  });
+  };
+  return { bytes: limited(body, maxBytes), check };
 }
 
-function describe(headers: Headers): Description {
+/** @throws {OssError} InvalidArgument, NotImplemented */
+export function readDescription(headers: Headers): Description {
   const kept: Record<string, string> = { "content-type": "application/octet-stream" };
   for (const [name, value] of headers) {
     if (keptHeaders.has(name) || name.startsWith("x-oss-meta-")) kept[name] = value;

@@ -1,5 +1,5 @@
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
-import { streamContentType } from "@flick/proto/stream.ts";
+import { streamContentType, streamPath } from "@flick/proto/stream.ts";
 import * as v from "valibot";
 
 import { endpoint } from "../endpoint.ts";
@@ -81,8 +81,9 @@ export const messageEndpoints = [
       if (c.req.method === "HEAD") return c.newResponse(null, 200, events);
       // A browser that reconnects by itself sends the URL that it was given first, and the header tells how far it came since.
       const since = headers.get("last-event-id") || params.since;
-      const stream = { token, peerId: params.to_user_id, since, requestId: c.get("requestId"), signal };
-      return c.newResponse(await origin.stream(stream), 200, events);
+      const peerId = params.to_user_id > 0n ? String(params.to_user_id) : undefined;
+      const stream = { token, query: { peer_id: peerId, since }, requestId: c.get("requestId"), signal };
+      return c.newResponse(await origin.stream(streamPath, stream), 200, events);
     },
   }),
 ];

@@ -20,6 +20,8 @@ import { readText } from "../text.ts";
 
 const maxList = 100;
 const maxLength = 500;
+/** Comments under a deleted video that one transaction removes. */
+const removedAtOnce = 500;
 
 type CommentRow = typeof comments.$inferSelect;
 
@@ -68,6 +70,30 @@ export function createCommentService(context: Context): ServiceImpl<typeof Comme
       const { page, hasMore } = cut(rows, size);
       const shown = await toComments(page, values.get(callerKey).viewerId);
       return { comments: shown, nextCursor: BigInt(page.at(-1)?.id ?? 0), hasMore };
+    },
+
+    async deleteVideoComments(request) {
+      const videoId = toId(request.videoId);
+      const removed = await transact(db, async (tx) => {
+        const rows = await tx
+          .select({ id: comments.id })
+          .from(comments)
+          .where(eq(comments.videoId, videoId))
+          .limit(removedAtOnce)
+          .for("update");
+        const ids = rows.map(({ id }) => id);
+        if (ids.length > 0) {
+          const counts = new CountChanges<"count">();
+          await tx.delete(comments).where(inArray(comments.id, ids));
+          counts.add(videoId, "count", -ids.length);
+          await addCounts(tx, videoCommentCounts, "videoId", ["count"], counts);
+        }
+        const noneLeft = and(eq(videoCommentCounts.videoId, videoId), eq(videoCommentCounts.count, 0));
+        await tx.delete(videoCommentCounts).where(noneLeft);
+        return ids;
+      });
+      await cache.delete([cacheKeys.comments(videoId), cacheKeys.videoCounts(videoId)]);
+      return { hasMore: removed.length === removedAtOnce };
     },
 
     async batchGetCommentCounts({ videoIds }) {

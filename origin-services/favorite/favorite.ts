@@ -20,6 +20,8 @@ import { settlePairs } from "../pairs.ts";
 import { checkBatch, cut, pageSize } from "../paging.ts";
 
 const maxList = 100;
+/** Likes of a deleted video that one transaction removes. */
+const removedAtOnce = 500;
 
 /** One request of one viewer. */
 interface FavoriteAction {
@@ -85,6 +87,27 @@ export function createFavoriteService(context: Context): ServiceImpl<typeof Favo
         return [String(row.videoId), { count: BigInt(row.count), isFavorite: liked.has(row.videoId) }] as const;
       });
       return { favorites: Object.fromEntries(entries) };
+    },
+
+    async deleteVideoFavorites(request) {
+      const videoId = toId(request.videoId);
+      const removed = await transact(db, async (tx) => {
+        const rows = await tx
+          .select({ userId: favorites.userId, videoId: favorites.videoId, authorId: favorites.authorId })
+          .from(favorites)
+          .where(eq(favorites.videoId, videoId))
+          .limit(removedAtOnce)
+          .for("update");
+        if (rows.length > 0) {
+          await tx.execute(sql`DELETE ${favorites} FROM ${favorites} ${byPair} WHERE ${inPairs(rows)}`);
+          await count(tx, [], rows);
+        }
+        const noneLeft = and(eq(videoFavoriteCounts.videoId, videoId), eq(videoFavoriteCounts.count, 0));
+        await tx.delete(videoFavoriteCounts).where(noneLeft);
+        return rows;
+      });
+      await cache.delete([...new Set(removed.flatMap(keysOf)), cacheKeys.videoCounts(videoId)]);
+      return { hasMore: removed.length === removedAtOnce };
     },
 
     async batchGetUserFavorites({ userIds }) {

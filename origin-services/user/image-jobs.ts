@@ -1,8 +1,12 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { profileImages, users } from "@flick/db/schema/user.ts";
 import { transact } from "@flick/db/transaction.ts";
-import { ImageKind, type ImageJobService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
-import { and, eq, gt } from "drizzle-orm";
+import {
+  ImageKind,
+  type ImageJobAdminService,
+  type ImageJobService,
+} from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
+import { and, eq, gt, lt, or } from "drizzle-orm";
 
 import { cacheKeys } from "../cache-keys.ts";
 import type { Context } from "../context.ts";
@@ -17,22 +21,38 @@ const places = {
   background: { kind: ImageKind.BACKGROUND, column: "backgroundImage" },
 } as const;
 
-/** The media worker's jobs with pictures for profiles: a row of `profile_images` is one until it is ready or has failed. */
-export function createImageJobService(context: Context): ServiceImpl<typeof ImageJobService> {
-  const { db, cache, objects, log } = context;
-  const { claim, renewJob, failJob, listDueJobs, held, isCompleted, claimLost } = createJobs(context, {
+/** How long a picture stays after it was replaced, for those who have its URL from a moment ago. */
+const replacedForMs = 30_000;
+
+/** A row of `profile_images` is a job until it is ready or has failed. The upload of a dead letter stays, for another try. */
+export function createImageJobs(context: Context) {
+  return createJobs(context, {
     table: profileImages,
+    owner: "userId",
     givenUp: "This picture could not be processed. Please upload it again.",
-    async endAsFailed(tx, row, reason) {
-      await tx
-        .update(profileImages)
-        .set({ status: "failed", statusReason: reason })
-        .where(eq(profileImages.id, row.id));
-    },
-    async changed(row, ended) {
-      if (ended) await deleteUpload(row);
+    async changed(row, ending) {
+      if (ending === "failed") await deleteUpload(context, row);
     },
   });
+}
+
+export type ImageJobs = ReturnType<typeof createImageJobs>;
+
+/** What operators see of them and do with them. */
+export function createImageJobAdminService({ listJobs, retry }: ImageJobs): ServiceImpl<typeof ImageJobAdminService> {
+  return {
+    listJobs,
+    async retryJob({ jobId }) {
+      const before = await retry(jobId, or(eq(profileImages.jobDead, true), eq(profileImages.status, "uploaded")));
+      return { retried: before === "failed" || before === "uploaded" };
+    },
+  };
+}
+
+/** The media worker's side of them. */
+export function createImageJobService(context: Context, jobs: ImageJobs): ServiceImpl<typeof ImageJobService> {
+  const { db, cache, now } = context;
+  const { claim, renewJob, failJob, listDueJobs, held, isCompleted, claimLost } = jobs;
 
   return {
     renewJob,
@@ -58,29 +78,35 @@ export function createImageJobService(context: Context): ServiceImpl<typeof Imag
         await tx.select({ id: users.id }).from(users).where(eq(users.id, row.userId)).for("update");
         const [result] = await tx.update(profileImages).set({ status: "ready", imageKey }).where(held(request));
         if (result.affectedRows === 0) return false;
+        const replaced = { status: "replaced" as const, jobDueAt: now() + replacedForMs };
         if ((await tx.$count(profileImages, newerReady(row))) === 0) {
           await tx
             .update(users)
             .set({ [places[row.kind].column]: imageKey })
             .where(eq(users.id, row.userId));
+          await tx.update(profileImages).set(replaced).where(olderReady(row));
+        } else {
+          await tx.update(profileImages).set(replaced).where(eq(profileImages.id, row.id));
         }
         return true;
       });
       if (!completed && !(await isCompleted(request))) throw claimLost();
       await cache.delete([cacheKeys.user(row.userId)]);
-      await deleteUpload(row);
+      await deleteUpload(context, row);
       return {};
     },
   };
+}
 
-  /** If this fails, the sweep of uploads finds the object. */
-  async function deleteUpload({ rawKey }: ImageRow): Promise<void> {
-    await objects.delete(rawKey).catch((error: unknown) => log.warn("upload not deleted", { error }));
-  }
+/** If this fails, the sweep of uploads finds the object. */
+async function deleteUpload({ objects, log }: Context, { rawKey }: ImageRow): Promise<void> {
+  await objects.delete(rawKey).catch((error: unknown) => log.warn("upload not deleted", { error }));
 }
 
 /** The newest upload wins, also when the job of an older one ends later. */
-function newerReady({ id, userId, kind }: ImageRow) {
-  const { userId: ofUser, kind: ofKind, status, id: newer } = profileImages;
-  return and(eq(ofUser, userId), eq(ofKind, kind), eq(status, "ready"), gt(newer, id));
+const newerReady = (row: ImageRow) => and(readyLike(row), gt(profileImages.id, row.id));
+const olderReady = (row: ImageRow) => and(readyLike(row), lt(profileImages.id, row.id));
+
+function readyLike({ userId, kind }: ImageRow) {
+  return and(eq(profileImages.userId, userId), eq(profileImages.kind, kind), eq(profileImages.status, "ready"));
 }

@@ -28,6 +28,7 @@ import { makeRawKey, rawKeyId } from "../raw-key.ts";
 import { sweepRawObjects } from "../raw-sweep.ts";
 import { outcome as outcomeOf } from "../testing-data.ts";
 import { startTestOrigin, testServiceSecret, type TestOrigin } from "../testing.ts";
+import { removeReplacedImages } from "./image-removal.ts";
 import { sweptProfileUploads } from "./upload.ts";
 
 const hour = 3_600_000;
@@ -52,6 +53,7 @@ beforeAll(async () => {
     topic: "cdc.profile_images",
     jobs: createClient(ImageJobService, transport),
     process: createImageProcessor({ store: origin.objects, ffmpeg, workDir, limits }),
+    reserve: () => Promise.resolve(() => {}),
     ourFault: "our fault",
     otherIds: ({ userId }) => [userId],
     log: createLog({ program: "worker", write: () => {} }),
@@ -274,8 +276,24 @@ describe("the job of a picture", () => {
         if (job) await complete(job, `users/${userId}/${index}-avatar.jpg`);
       }
       expect((await profileOf(userId, token)).avatar).toEndWith(`/users/${userId}/1-avatar.jpg`);
-      expect((await images(userId)).map(({ status }) => status)).toEqual(["ready", "ready"]);
+      expect((await images(userId)).map(({ status }) => status)).toEqual(["replaced", "ready"]);
     }
+  });
+
+  test("that is replaced leaves neither object nor row, and the new one stays", async () => {
+    const { userId, token } = await origin.signUp();
+    for (const picture of [pictures.png, pictures.jpeg]) {
+      await update(form(["avatar", picture]), token);
+      await work();
+    }
+    const [old, current] = await images(userId);
+    const context = { ...origin, log: createLog({ program: "test", write: () => {} }), now: () => Date.now() + 31_000 };
+    await removeReplacedImages({ ...context, now: Date.now });
+    expect(await origin.objects.head(old?.imageKey ?? "")).not.toBeNull();
+    await removeReplacedImages(context);
+    expect(await origin.objects.head(old?.imageKey ?? "")).toBeNull();
+    expect((await images(userId)).map(({ id }) => id)).toEqual([current?.id ?? 0]);
+    expect((await fetch((await profileOf(userId, token)).avatar ?? "")).status).toBe(200);
   });
 
   test("of an older upload still counts when the newer one fails, and for the other place", async () => {

@@ -4,7 +4,7 @@ import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { UpdateUserResponseSchema } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { profileUploadPath } from "@flick/proto/upload.ts";
-import { and, inArray } from "drizzle-orm";
+import { and, eq, inArray, or } from "drizzle-orm";
 
 import type { Context } from "../context.ts";
 import type { SweptUploads } from "../raw-sweep.ts";
@@ -59,12 +59,12 @@ export function createProfileUpload(
   };
 }
 
-/** An upload stays until its job has ended. */
+/** An upload stays until its job has ended, and that of a dead letter beyond. */
 export function sweptProfileUploads({ db }: Pick<Context, "db">): SweptUploads {
   return {
     folder: "raw-images",
     async wanted(ids) {
-      const unfinished = inArray(profileImages.status, ["uploaded", "processing"]);
+      const unfinished = or(inArray(profileImages.status, ["uploaded", "processing"]), eq(profileImages.jobDead, true));
       const rows = await db
         .select({ rawKey: profileImages.rawKey })
         .from(profileImages)

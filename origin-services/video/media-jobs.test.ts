@@ -5,7 +5,8 @@ import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { videos, workCounts } from "@flick/db/schema/video.ts";
 import { reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
-import { MediaJobService, type Job } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import { JobState } from "@flick/proto/gen/flick/job/v1/job_pb.ts";
+import { MediaJobService, VideoStatus, type Job } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { eq } from "drizzle-orm";
 
 import { startTestOrigin, type TestOrigin } from "../testing.ts";
@@ -89,6 +90,51 @@ test("a job that is done makes its video ready and visible to everybody", async 
   expect(shown?.author?.id).toBe(BigInt(author.userId));
 });
 
+test("a video that is ready shows its renditions, its stream and its pictures by their URLs", async () => {
+  const job = await claim(await newVideo());
+  const made = {
+    hlsKey: "videos/7/1/hls.m3u8",
+    previewKey: "videos/7/1/preview.webp",
+    thumbhash: "3OcRJYB4d3h/iIeHeEh3eIhw+j3A",
+    renditions: [{ url: "videos/7/1/540.mp4", width: 540, height: 960, bitrate: 900_000, bytes: 5_000_000_000n }],
+    covers: [{ url: "videos/7/1/cover.webp", width: 540, height: 960, type: "image/webp" }],
+  };
+  await origin.jobs.completeJob({ jobId: job.jobId, fence: job.fence, ...outputs, ...made, coverTimeMs: 1500n });
+  const { videos: mine } = await origin.as(author.token).video.listPublished({});
+  const shown = mine.find((video) => video.id === job.jobId);
+  expect(shown?.hlsUrl).toMatch(/^http.*\/videos\/7\/1\/hls\.m3u8$/);
+  expect(shown?.previewUrl).toMatch(/^http.*\/videos\/7\/1\/preview\.webp$/);
+  expect(shown?.thumbhash).toBe(made.thumbhash);
+  expect(shown?.renditions).toMatchObject([{ width: 540, height: 960, bitrate: 900_000, bytes: 5_000_000_000n }]);
+  expect(shown?.renditions[0]?.url).toMatch(/^http.*\/videos\/7\/1\/540\.mp4$/);
+  expect(shown?.covers).toMatchObject([{ width: 540, height: 960, type: "image/webp" }]);
+  expect((await row(job.jobId)).coverTimeMs).toBe(1500);
+});
+
+test("more outputs than there is room for are refused", async () => {
+  const job = await claim(await newVideo());
+  const covers = Array.from({ length: 9 }, () => ({
+    url: "videos/7/1/c.webp",
+    width: 1,
+    height: 1,
+    type: "image/webp",
+  }));
+  const call = origin.jobs.completeJob({ jobId: job.jobId, fence: job.fence, ...outputs, covers });
+  expect(await reason(call)).toBe("INVALID_PARAMETER");
+});
+
+test("a renewal tells how far the work is, and a new claim starts from nothing", async () => {
+  const videoId = await newVideo();
+  const { jobId, fence } = await claim(videoId);
+  await origin.jobs.renewJob({ jobId, fence, percent: 42 });
+  expect((await row(videoId)).progress).toBe(42);
+  await origin.jobs.renewJob({ jobId, fence, percent: 420 });
+  expect((await row(videoId)).progress).toBe(100);
+  await lapse(videoId);
+  await claim(videoId);
+  expect((await row(videoId)).progress).toBe(0);
+});
+
 test("completing twice with one claim is no fault, since the first answer may have been lost", async () => {
   const job = await claim(await newVideo());
   await complete(job);
@@ -144,9 +190,100 @@ test("a transient fault makes the job due again, later every time, and at last e
     expect((await origin.jobs.claimJob({ jobId: videoId })).job).toBeUndefined();
     await lapse(videoId);
   }
-  expect(waits.slice(0, 4)).toEqual([5_000, 30_000, 300_000, 300_000]);
-  expect(waits).toHaveLength(10);
-  expect(await row(videoId)).toMatchObject({ status: "failed", statusReason: "broken" });
+  expect(waits).toEqual([5_000, 30_000, 300_000, 0]);
+  expect(await row(videoId)).toMatchObject({ status: "failed", statusReason: "broken", jobDead: true });
+});
+
+test("an attempt that was interrupted does not count, and the job is due at once", async () => {
+  const videoId = await newVideo();
+  for (let stop = 0; stop < 12; stop++) {
+    const { jobId, fence, attempt } = await claim(videoId);
+    expect(attempt).toBe(1);
+    await origin.jobs.failJob({ jobId, fence, reason: "stopping", permanent: false, interrupted: true });
+    await lapse(videoId);
+  }
+  expect(await row(videoId)).toMatchObject({ status: "uploaded", jobFaults: 0, jobAttempts: 0 });
+});
+
+test("due jobs come author by author, those first whose authors have the fewest at work", async () => {
+  await origin.db.delete(videos);
+  const [many, one, busy] = [4001, 4002, 4003];
+  const ids: Record<string, bigint> = {};
+  for (const name of ["m1", "m2", "m3"]) ids[name] = await newVideo({ authorId: many, jobDueAt: Number(name[1]) });
+  ids["o1"] = await newVideo({ authorId: one, jobDueAt: 10 });
+  const held = await newVideo({ authorId: busy, jobDueAt: 1 });
+  await claim(held);
+  ids["b1"] = await newVideo({ authorId: busy, jobDueAt: 1 });
+  const names = async (limit: number) => {
+    const { jobIds } = await origin.jobs.listDueJobs({ limit });
+    return jobIds.map((id) => Object.keys(ids).find((name) => ids[name] === id));
+  };
+  expect(await names(100)).toEqual(["m1", "o1", "b1", "m2", "m3"]);
+  expect(await names(2)).toEqual(["m1", "o1"]);
+  await claim(ids["m1"] ?? 0n);
+  expect(await names(100)).toEqual(["o1", "b1", "m2", "m3"]);
+});
+
+test("operators see jobs by their state, and retry those that have ended", async () => {
+  await origin.db.delete(videos);
+  const owner = await origin.signUp();
+  await origin.db.insert(workCounts).values({ userId: owner.userId, count: 2 });
+  const authorId = owner.userId;
+  const [bad, dead] = [await newVideo({ authorId }), await newVideo({ authorId, jobFaults: 3 })];
+  await fail(await claim(bad), true, "no picture");
+  await fail(await claim(dead), false, "no storage");
+  const waiting = await newVideo({ jobDueAt: Date.now() + 60_000 });
+  const running = await newVideo();
+  const { jobId, fence } = await claim(running);
+  await origin.jobs.renewJob({ jobId, fence, percent: 7 });
+  const list = async (state: JobState) => {
+    const { jobs } = await origin.jobAdmin.listJobs({ state });
+    return jobs.map(({ jobId: id, attempts, percent, reason: why }) => [id, attempts, percent, why]);
+  };
+  expect(await list(JobState.WAITING)).toEqual([[waiting, 0, 0, ""]]);
+  expect(await list(JobState.RUNNING)).toEqual([[running, 1, 7, ""]]);
+  expect(await list(JobState.FAILED)).toEqual([[bad, 1, 0, "no picture"]]);
+  expect(await list(JobState.DEAD)).toEqual([[dead, 1, 0, "no storage"]]);
+  expect((await origin.as(owner.token).user.getUser({})).user?.workCount).toBe(0n);
+
+  expect((await origin.jobAdmin.retryJob({ jobId: dead })).retried).toBe(true);
+  expect(await row(dead)).toMatchObject({ status: "uploaded", jobFaults: 0, jobAttempts: 0, jobDead: false });
+  expect((await origin.as(owner.token).user.getUser({})).user?.workCount).toBe(1n);
+  expect((await origin.jobAdmin.retryJob({ jobId: waiting })).retried).toBe(true);
+  expect((await row(waiting)).jobDueAt).toBeLessThanOrEqual(Date.now());
+  expect((await origin.jobAdmin.retryJob({ jobId: running })).retried).toBe(false);
+  expect((await origin.jobAdmin.retryJob({ jobId: 1n })).retried).toBe(false);
+});
+
+test("an author follows a video by its status, and retries it when it has failed", async () => {
+  const owner = await origin.signUp();
+  await origin.db.insert(workCounts).values({ userId: owner.userId, count: 1 });
+  const videoId = await newVideo({ authorId: owner.userId });
+  const mine = origin.as(owner.token).video;
+  const status = async () => {
+    const { status: state, percent, reason: why } = await mine.getPublishStatus({ videoId });
+    return [VideoStatus[state], percent, why];
+  };
+  expect(await status()).toEqual(["UPLOADED", 0, ""]);
+  const { jobId, fence } = await claim(videoId);
+  await origin.jobs.renewJob({ jobId, fence, percent: 40 });
+  expect(await status()).toEqual(["PROCESSING", 40, ""]);
+  await mine.retryVideo({ videoId });
+  expect(await status()).toEqual(["PROCESSING", 40, ""]);
+  await origin.jobs.failJob({ jobId, fence, reason: "no picture", permanent: true });
+  expect(await status()).toEqual(["FAILED", 40, "no picture"]);
+  await mine.retryVideo({ videoId });
+  expect(await status()).toEqual(["UPLOADED", 0, ""]);
+  expect((await mine.listPublished({})).videos).toMatchObject([{ status: VideoStatus.UPLOADED, statusReason: "" }]);
+  await complete(await claim(videoId));
+  expect(await status()).toEqual(["READY", 100, ""]);
+
+  const theirs = origin.as(author.token).video;
+  expect(await reason(theirs.getPublishStatus({ videoId }))).toBe("VIDEO_NOT_FOUND");
+  expect(await reason(theirs.retryVideo({ videoId }))).toBe("VIDEO_NOT_FOUND");
+  await mine.deleteVideo({ videoId });
+  expect(await reason(mine.getPublishStatus({ videoId }))).toBe("VIDEO_NOT_FOUND");
+  expect(await reason(mine.retryVideo({ videoId }))).toBe("VIDEO_NOT_FOUND");
 });
 
 test("a video whose workers all died ends as failed with a reason", async () => {

@@ -3,36 +3,61 @@ import { databaseFault } from "@flick/db/errors.ts";
 import { videos, workCounts } from "@flick/db/schema/video.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
-import type { MediaJobService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import type {
+  CompleteJobRequest,
+  MediaJobAdminService,
+  MediaJobService,
+} from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { eq, sql } from "drizzle-orm";
 
 import { cacheKeys } from "../cache-keys.ts";
 import type { Context } from "../context.ts";
 import { createJobs, type JobClaim } from "../jobs.ts";
 import { feedDays } from "./cached-videos.ts";
+import { encodeCovers, encodeRenditions } from "./outputs.ts";
 
 /** Neighbouring milliseconds that are tried for a place in the feed. */
 const maxFeedTries = 1000;
 
-/** The media worker's jobs with videos: a row of `videos` is one until it is ready or has failed. */
-export function createMediaJobService(context: Context): ServiceImpl<typeof MediaJobService> {
-  const { db, cache, now } = context;
-  const { claim, renewJob, failJob, listDueJobs, held, isCompleted, claimLost } = createJobs(context, {
+/** A row of `videos` is a job until it is ready or has failed. */
+export function createVideoJobs(context: Context) {
+  return createJobs(context, {
     table: videos,
+    owner: "authorId",
+    renewed: ({ percent = 0 }) => ({ progress: Math.min(Math.max(percent, 0), 100) }),
     givenUp: "This video could not be processed. Please upload it again.",
     /** A failed video counts no longer among its author's works. */
-    async endAsFailed(tx, row, reason) {
-      await tx.update(videos).set({ status: "failed", statusReason: reason }).where(eq(videos.id, row.id));
+    async counted(tx, row, amount) {
       await tx
         .update(workCounts)
-        .set({ count: sql`${workCounts.count} - 1` })
+        .set({ count: sql`${workCounts.count} + ${amount}` })
         .where(eq(workCounts.userId, row.authorId));
     },
-    async changed({ id, authorId }, ended) {
-      const ofAuthor = ended ? [cacheKeys.published(authorId), cacheKeys.userCounts(authorId)] : [];
-      await cache.delete([cacheKeys.video(id), ...ofAuthor]);
+    async changed({ id, authorId, status }, ending) {
+      const counted = ending !== null || status === "failed";
+      const ofAuthor = counted ? [cacheKeys.published(authorId), cacheKeys.userCounts(authorId)] : [];
+      await context.cache.delete([cacheKeys.video(id), ...ofAuthor]);
     },
   });
+}
+
+export type VideoJobs = ReturnType<typeof createVideoJobs>;
+
+/** What operators see of them and do with them. */
+export function createMediaJobAdminService({ listJobs, retry }: VideoJobs): ServiceImpl<typeof MediaJobAdminService> {
+  return {
+    listJobs,
+    async retryJob({ jobId }) {
+      const before = await retry(jobId);
+      return { retried: before === "failed" || before === "uploaded" };
+    },
+  };
+}
+
+/** The media worker's side of them. */
+export function createMediaJobService(context: Context, jobs: VideoJobs): ServiceImpl<typeof MediaJobService> {
+  const { db, cache, now } = context;
+  const { claim, renewJob, failJob, listDueJobs, held, isCompleted, claimLost } = jobs;
 
   return {
     renewJob,
@@ -41,18 +66,17 @@ export function createMediaJobService(context: Context): ServiceImpl<typeof Medi
 
     async claimJob({ jobId }) {
       const claimed = await claim(jobId);
-      return claimed ? { job: claimed.job } : {};
+      return claimed ? { job: { ...claimed.job, sha256: claimed.row.sha256 } } : {};
     },
 
     async completeJob(request) {
-      const { playKey, coverKey, width, height } = request;
-      const durationMs = Number(request.durationMs);
+      const made = columnsOf(request);
       const firstFeedTime = now();
       for (let feedTime = firstFeedTime; feedTime < firstFeedTime + maxFeedTries; feedTime++) {
         try {
           const [result] = await db
             .update(videos)
-            .set({ status: "ready", statusReason: "", playKey, coverKey, width, height, durationMs, feedTime })
+            .set({ ...made, status: "ready", statusReason: "", feedTime })
             .where(held(request));
           if (result.affectedRows === 0 && !(await isCompleted(request))) throw claimLost();
           await showInCache(request);
@@ -79,4 +103,24 @@ export function createMediaJobService(context: Context): ServiceImpl<typeof Medi
       feedTime !== null && cache.add(feedDays, cacheKeys.feedDay(feedTime), { id, feedTime }),
     ]);
   }
+}
+
+function columnsOf(request: CompleteJobRequest) {
+  const sha256 = request.sha256 ? { sha256: request.sha256 } : {};
+  const { playKey, coverKey, hlsKey, previewKey, thumbhash, width, height } = request;
+  return {
+    playKey,
+    coverKey,
+    hlsKey,
+    previewKey,
+    thumbhash,
+    width,
+    height,
+    renditions: encodeRenditions(request.renditions),
+    covers: encodeCovers(request.covers),
+    durationMs: Number(request.durationMs),
+    coverTimeMs: Number(request.coverTimeMs),
+    ...sha256,
+    progress: 100,
+  };
 }

@@ -10,11 +10,13 @@ import { and, eq, inArray, sql } from "drizzle-orm";
 
 import { cacheKeys } from "../cache-keys.ts";
 import type { Context } from "../context.ts";
+import { toId } from "../ids.ts";
 import { callerKey } from "../interceptors.ts";
 import { checkBatch, cut, pageSize } from "../paging.ts";
 import { createCachedVideos, feedDays, type VideoInfo } from "./cached-videos.ts";
 import { createFeedViews, type Identify } from "./feed-views.ts";
-import { createVideoView } from "./view.ts";
+import type { VideoJobs } from "./media-jobs.ts";
+import { createVideoView, statusOf } from "./view.ts";
 
 const maxFeed = 30;
 const maxList = 100;
@@ -23,7 +25,7 @@ const maxAuthors = 1000;
 /** The feed and the lists, over the `videos` and `work_counts` tables. */
 export function createVideoService(
   context: Context,
-  { identify }: { identify: Identify },
+  { identify, jobs }: { identify: Identify; jobs: VideoJobs },
 ): ServiceImpl<typeof VideoService> {
   const { db, cache } = context;
   const view = createVideoView(context);
@@ -60,19 +62,34 @@ export function createVideoService(
       return { videos: await toVideos(rows, viewerId), nextCursor: BigInt(page.at(-1) ?? 0), hasMore };
     },
 
+    async getPublishStatus({ videoId }, { values }: HandlerContext) {
+      const [row] = await db
+        .select({ status: videos.status, percent: videos.progress, reason: videos.statusReason })
+        .from(videos)
+        .where(and(eq(videos.id, toId(videoId)), eq(videos.authorId, values.get(callerKey).viewerId)));
+      if (!row || row.status === "deleted") throw noSuchVideo();
+      return { ...row, videoId, status: statusOf(row.status) };
+    },
+
+    async retryVideo({ videoId }, { values }: HandlerContext) {
+      const before = await jobs.retry(videoId, eq(videos.authorId, values.get(callerKey).viewerId));
+      if (before === null || before === "deleted") throw noSuchVideo();
+      return {};
+    },
+
     async deleteVideo({ videoId }, { values }: HandlerContext) {
       const { viewerId } = values.get(callerKey);
-      const id = Number(videoId);
+      const id = toId(videoId);
       const feedTime = await transact(db, async (tx) => {
-        const mine = and(eq(videos.id, id), eq(videos.authorId, viewerId));
-        const [row] = await tx
-          .select({ status: videos.status, feedTime: videos.feedTime })
-          .from(videos)
-          .where(mine)
-          .for("update");
-        if (!row) throw flickError(Reason.VIDEO_NOT_FOUND, "video_id: you have no such video");
+        const its = eq(videos.id, id);
+        const { status, feedTime: place, authorId } = videos;
+        const [row] = await tx.select({ status, feedTime: place, authorId }).from(videos).where(its).for("update");
+        // One that was deleted before has left no row.
+        if (!row) return null;
+        if (row.authorId !== viewerId) throw noSuchVideo();
         if (row.status === "deleted") return null;
-        await tx.update(videos).set({ status: "deleted", feedTime: null }).where(mine);
+        const deletedAt = context.now();
+        await tx.update(videos).set({ status: "deleted", feedTime: null, deletedAt, jobDueAt: deletedAt }).where(its);
         // A failed video counts no longer.
         if (row.status === "failed") return null;
         const counts = new CountChanges<"count">();
@@ -111,6 +128,8 @@ export function createVideoService(
     },
   };
 }
+
+const noSuchVideo = () => flickError(Reason.VIDEO_NOT_FOUND, "video_id: you have no such video");
 
 /** A list may be a moment older than the rows. */
 const isReady = (row: VideoInfo) => row.status === "ready";

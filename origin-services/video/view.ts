@@ -7,6 +7,7 @@ import { cacheKeys } from "../cache-keys.ts";
 import type { Context } from "../context.ts";
 import { defaultImages } from "../default-images.ts";
 import type { VideoInfo } from "./cached-videos.ts";
+import { decodeCovers, decodeRenditions } from "./outputs.ts";
 
 type VideoFields = MessageInitShape<typeof VideoSchema>;
 
@@ -36,6 +37,10 @@ const statuses: Record<Exclude<VideoInfo["status"], "deleted">, VideoStatus> = {
   ready: VideoStatus.READY,
   failed: VideoStatus.FAILED,
 };
+
+/** UNSPECIFIED for a video that is deleted. */
+export const statusOf = (status: VideoInfo["status"]): VideoStatus =>
+  status === "deleted" ? VideoStatus.UNSPECIFIED : statuses[status];
 
 /** Rows as one viewer sees them. */
 export function createVideoView({ clients, objects, cache }: Context): {
@@ -96,6 +101,10 @@ export function createVideoView({ clients, objects, cache }: Context): {
     });
   }
 
+  function urlOf(key: string): string {
+    return key ? objects.publicUrl(key) : "";
+  }
+
   async function toVideo(row: VideoInfo, viewerId: number, fromOthers: FromOthers): Promise<VideoFields> {
     const { author, isFavorite, favoriteCount, commentCount } = fromOthers;
     return {
@@ -109,11 +118,16 @@ export function createVideoView({ clients, objects, cache }: Context): {
       coverUrl: objects.publicUrl(row.coverKey || defaultImages.cover),
       title: row.title,
       createTime: BigInt(row.createdAt),
-      status: row.status === "deleted" ? VideoStatus.UNSPECIFIED : statuses[row.status],
+      status: statusOf(row.status),
       statusReason: row.authorId === viewerId ? row.statusReason : "",
       width: row.width,
       height: row.height,
       durationMs: BigInt(row.durationMs),
+      renditions: decodeRenditions(row.renditions, objects.publicUrl),
+      hlsUrl: urlOf(row.hlsKey),
+      covers: decodeCovers(row.covers, objects.publicUrl),
+      previewUrl: urlOf(row.previewKey),
+      thumbhash: row.thumbhash,
     };
   }
 }

@@ -11,6 +11,7 @@ import {
   type ObjectStoreOptions,
   ObjectTooLarge,
   type PutOptions,
+  type StoredPart,
 } from "./object-store.ts";
 import { type Call, createTransport, type Transport } from "./transport.ts";
 
@@ -83,6 +84,67 @@ export function createObjectStore(options: ObjectStoreOptions, timeouts = defaul
       return objects.map(({ name, size, lastModified }) => ({ key: name, size, modifiedAt: Date.parse(lastModified) }));
     },
 
+    async readStart(key, count) {
+      const { content } = await perform("get", key, undefined, (call) =>
+        client.get(key, { headers: { Range: `bytes=0-${count - 1}` }, ...context(call) }),
+      );
+      // An object that is shorter than the range comes whole.
+      return Buffer.isBuffer(content) ? content.subarray(0, count) : new Uint8Array();
+    },
+
+    async beginParts(key, { contentType }) {
+      const begin = (call: Call) => client.initMultipartUpload(key, { mime: contentType, ...context(call) });
+      return (await perform("begin parts of", key, undefined, begin)).uploadId;
+    },
+
+    async partUrl(key, uploadId, { number, size, contentType }, expiresSeconds) {
+      requireKey(key);
+      const headers = { "content-length": String(size), "content-type": contentType };
+      const queries = { partNumber: String(number), uploadId };
+      return publicClient.signatureUrlV4("PUT", expiresSeconds, { headers, queries }, key, ["content-length"]);
+    },
+
+    async listParts(key, uploadId) {
+      const parts: StoredPart[] = [];
+      for (;;) {
+        const query = partsQuery(parts.at(-1)?.number);
+        const page = await unlessEnded(
+          perform("list parts of", key, undefined, (call) => client.listParts(key, uploadId, query, context(call))),
+        );
+        if (page === null) return null;
+        // ali-oss gives what XML says: text, and one part that is alone as no list.
+        for (const { PartNumber, Size, ETag } of [page.parts as unknown as XmlPart | XmlPart[]].flat()) {
+          parts.push({ number: Number(PartNumber), size: Number(Size), etag: ETag });
+        }
+        if (String(page.isTruncated) !== "true") return parts;
+      }
+    },
+
+    async completeParts(key, uploadId, parts) {
+      const complete = (call: Call) =>
+        client.completeMultipartUpload(
+          key,
+          uploadId,
+          parts.map(({ number, etag }) => ({ number, etag })),
+          context(call),
+        );
+      return (await unlessEnded(perform("complete", key, undefined, complete))) !== null;
+    },
+
+    async abortParts(key, uploadId) {
+      await unlessEnded(
+        perform("abort", key, undefined, (call) => client.abortMultipartUpload(key, uploadId, context(call))),
+      );
+    },
+
+    async listUploads(prefix, after) {
+      const query: OSS.ListUploadsQuery = { prefix, "max-uploads": pageLength };
+      if (after) Object.assign(query, { "key-marker": after.key, "upload-id-marker": after.uploadId });
+      const list = (call: Call) => client.listUploads(query, context(call));
+      const { uploads } = await perform("list", `${prefix}*`, undefined, list);
+      return uploads.map(({ name, uploadId, initiated }) => ({ key: name, uploadId, begunAt: Date.parse(initiated) }));
+    },
+
     async signedUrl(key, expiresSeconds) {
       requireKey(key);
       return publicClient.signatureUrlV4("GET", expiresSeconds, undefined, key);
@@ -93,6 +155,31 @@ export function createObjectStore(options: ObjectStoreOptions, timeouts = defaul
       return `${publicUrl}/${key.split("/").map(encodeURIComponent).join("/")}`;
     },
   };
+}
+
+/** A part as ali-oss reads it out of a list. */
+interface XmlPart {
+  PartNumber: string;
+  Size: string;
+  ETag: string;
+}
+
+function partsQuery(after: number | undefined): OSS.ListPartsQuery {
+  const query: Partial<OSS.ListPartsQuery> = { "max-parts": pageLength };
+  // A parameter with the value 0 is signed like one without a value.
+  if (after) query["part-number-marker"] = after;
+  return query as OSS.ListPartsQuery;
+}
+
+/** Null when there is no such upload any more. */
+async function unlessEnded<T>(call: Promise<T>): Promise<T | null> {
+  try {
+    return await call;
+  } catch (error) {
+    const { cause } = error as { cause?: { code?: string } };
+    if (cause?.code === "NoSuchUpload") return null;
+    throw error;
+  }
 }
 
 function createClient(options: ObjectStoreOptions, endpoint: string, transport: Transport): OSS {

@@ -25,6 +25,30 @@ export interface ObjectStore {
   /** Keys under a prefix in lexical order, at most 1 000 a page, after `after`. */
   list(prefix: string, after?: string): Promise<{ key: string; size: number; modifiedAt: number }[]>;
 
+  /** The first bytes of an object, fewer when it has fewer. @throws {ObjectNotFound} */
+  readStart(key: string, count: number): Promise<Uint8Array>;
+
+  /** Begins an upload in parts, which becomes an object, as private as the bucket is, when it is completed. Returns its id. */
+  beginParts(key: string, options: { contentType: string }): Promise<string>;
+
+  /**
+   * A URL under which its holder may PUT one part, once or again, for so many seconds. The signature covers the length of the body and its
+   * content type.
+   */
+  partUrl(key: string, uploadId: string, part: PartRequest, expiresSeconds: number): Promise<string>;
+
+  /** The parts that are there, by number; null when the upload has ended or never was. */
+  listParts(key: string, uploadId: string): Promise<StoredPart[] | null>;
+
+  /** Makes an object of these parts, in the order of their numbers. False when the upload has ended or never was. */
+  completeParts(key: string, uploadId: string, parts: readonly StoredPart[]): Promise<boolean>;
+
+  /** Ends an upload and deletes its parts. Succeeds also when there is no such upload. */
+  abortParts(key: string, uploadId: string): Promise<void>;
+
+  /** Uploads in parts that are under way, to keys under a prefix and after an upload, by key; at most 1 000 a page. */
+  listUploads(prefix: string, after?: OpenUpload): Promise<OpenUpload[]>;
+
   /** A URL that lets its holder read a private object for so many seconds. */
   signedUrl(key: string, expiresSeconds: number): Promise<string>;
 
@@ -38,6 +62,27 @@ export interface PutOptions {
   public?: boolean;
   cacheControl?: string;
   signal?: AbortSignal;
+}
+
+export interface PartRequest {
+  /** 1 to 10 000. */
+  number: number;
+  /** Bytes; at least 100 KiB in all parts but the last. */
+  size: number;
+  contentType: string;
+}
+
+export interface StoredPart {
+  number: number;
+  size: number;
+  etag: string;
+}
+
+export interface OpenUpload {
+  key: string;
+  uploadId: string;
+  /** Milliseconds since 1970. */
+  begunAt: number;
 }
 
 export class ObjectNotFound extends Error {

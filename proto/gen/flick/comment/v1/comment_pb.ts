@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flick/comment/v1/comment.proto.
  */
 export const file_flick_comment_v1_comment: GenFile = /*@__PURE__*/
-  fileDesc("Ch5mbGljay9jb21tZW50L3YxL2NvbW1lbnQucHJvdG8SEGZsaWNrLmNvbW1lbnQudjEiXgoHQ29tbWVudBIKCgJpZBgBIAEoAxIhCgR1c2VyGAIgASgLMhMuZmxpY2sudXNlci52MS5Vc2VyEg8KB2NvbnRlbnQYAyABKAkSEwoLY3JlYXRlX3RpbWUYBCABKAMiOQoUQ3JlYXRlQ29tbWVudFJlcXVlc3QSEAoIdmlkZW9faWQYASABKAMSDwoHY29udGVudBgCIAEoCSJDChVDcmVhdGVDb21tZW50UmVzcG9uc2USKgoHY29tbWVudBgBIAEoCzIZLmZsaWNrLmNvbW1lbnQudjEuQ29tbWVudCI8ChREZWxldGVDb21tZW50UmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAxISCgpjb21tZW50X2lkGAIgASgDIhcKFURlbGV0ZUNvbW1lbnRSZXNwb25zZSJGChNMaXN0Q29tbWVudHNSZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDEg4KBmN1cnNvchgCIAEoAxINCgVjb3VudBgDIAEoBSJqChRMaXN0Q29tbWVudHNSZXNwb25zZRIrCghjb21tZW50cxgBIAMoCzIZLmZsaWNrLmNvbW1lbnQudjEuQ29tbWVudBITCgtuZXh0X2N1cnNvchgCIAEoAxIQCghoYXNfbW9yZRgDIAEoCCIxChxCYXRjaEdldENvbW1lbnRDb3VudHNSZXF1ZXN0EhEKCXZpZGVvX2lkcxgBIAMoAyKbAQodQmF0Y2hHZXRDb21tZW50Q291bnRzUmVzcG9uc2USSwoGY291bnRzGAEgAygLMjsuZmxpY2suY29tbWVudC52MS5CYXRjaEdldENvbW1lbnRDb3VudHNSZXNwb25zZS5Db3VudHNFbnRyeRotCgtDb3VudHNFbnRyeRILCgNrZXkYASABKAMSDQoFdmFsdWUYAiABKAM6AjgBMswDCg5Db21tZW50U2VydmljZRJmCg1DcmVhdGVDb21tZW50EiYuZmxpY2suY29tbWVudC52MS5DcmVhdGVDb21tZW50UmVxdWVzdBonLmZsaWNrLmNvbW1lbnQudjEuQ3JlYXRlQ29tbWVudFJlc3BvbnNlIgSItRgCEmYKDURlbGV0ZUNvbW1lbnQSJi5mbGljay5jb21tZW50LnYxLkRlbGV0ZUNvbW1lbnRSZXF1ZXN0GicuZmxpY2suY29tbWVudC52MS5EZWxldGVDb21tZW50UmVzcG9uc2UiBIi1GAISZgoMTGlzdENvbW1lbnRzEiUuZmxpY2suY29tbWVudC52MS5MaXN0Q29tbWVudHNSZXF1ZXN0GiYuZmxpY2suY29tbWVudC52MS5MaXN0Q29tbWVudHNSZXNwb25zZSIHkAIBiLUYARKBAQoVQmF0Y2hHZXRDb21tZW50Q291bnRzEi4uZmxpY2suY29tbWVudC52MS5CYXRjaEdldENvbW1lbnRDb3VudHNSZXF1ZXN0Gi8uZmxpY2suY29tbWVudC52MS5CYXRjaEdldENvbW1lbnRDb3VudHNSZXNwb25zZSIHkAIBiLUYA2IGcHJvdG8z", [file_flick_access_v1_access, file_flick_user_v1_user]);
+  fileDesc("Ch5mbGljay9jb21tZW50L3YxL2NvbW1lbnQucHJvdG8SEGZsaWNrLmNvbW1lbnQudjEiXgoHQ29tbWVudBIKCgJpZBgBIAEoAxIhCgR1c2VyGAIgASgLMhMuZmxpY2sudXNlci52MS5Vc2VyEg8KB2NvbnRlbnQYAyABKAkSEwoLY3JlYXRlX3RpbWUYBCABKAMiOQoUQ3JlYXRlQ29tbWVudFJlcXVlc3QSEAoIdmlkZW9faWQYASABKAMSDwoHY29udGVudBgCIAEoCSJDChVDcmVhdGVDb21tZW50UmVzcG9uc2USKgoHY29tbWVudBgBIAEoCzIZLmZsaWNrLmNvbW1lbnQudjEuQ29tbWVudCI8ChREZWxldGVDb21tZW50UmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAxISCgpjb21tZW50X2lkGAIgASgDIhcKFURlbGV0ZUNvbW1lbnRSZXNwb25zZSJGChNMaXN0Q29tbWVudHNSZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDEg4KBmN1cnNvchgCIAEoAxINCgVjb3VudBgDIAEoBSJqChRMaXN0Q29tbWVudHNSZXNwb25zZRIrCghjb21tZW50cxgBIAMoCzIZLmZsaWNrLmNvbW1lbnQudjEuQ29tbWVudBITCgtuZXh0X2N1cnNvchgCIAEoAxIQCghoYXNfbW9yZRgDIAEoCCIuChpEZWxldGVWaWRlb0NvbW1lbnRzUmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAyIvChtEZWxldGVWaWRlb0NvbW1lbnRzUmVzcG9uc2USEAoIaGFzX21vcmUYASABKAgiMQocQmF0Y2hHZXRDb21tZW50Q291bnRzUmVxdWVzdBIRCgl2aWRlb19pZHMYASADKAMimwEKHUJhdGNoR2V0Q29tbWVudENvdW50c1Jlc3BvbnNlEksKBmNvdW50cxgBIAMoCzI7LmZsaWNrLmNvbW1lbnQudjEuQmF0Y2hHZXRDb21tZW50Q291bnRzUmVzcG9uc2UuQ291bnRzRW50cnkaLQoLQ291bnRzRW50cnkSCwoDa2V5GAEgASgDEg0KBXZhbHVlGAIgASgDOgI4ATLGBAoOQ29tbWVudFNlcnZpY2USZgoNQ3JlYXRlQ29tbWVudBImLmZsaWNrLmNvbW1lbnQudjEuQ3JlYXRlQ29tbWVudFJlcXVlc3QaJy5mbGljay5jb21tZW50LnYxLkNyZWF0ZUNvbW1lbnRSZXNwb25zZSIEiLUYAhJmCg1EZWxldGVDb21tZW50EiYuZmxpY2suY29tbWVudC52MS5EZWxldGVDb21tZW50UmVxdWVzdBonLmZsaWNrLmNvbW1lbnQudjEuRGVsZXRlQ29tbWVudFJlc3BvbnNlIgSItRgCEmYKDExpc3RDb21tZW50cxIlLmZsaWNrLmNvbW1lbnQudjEuTGlzdENvbW1lbnRzUmVxdWVzdBomLmZsaWNrLmNvbW1lbnQudjEuTGlzdENvbW1lbnRzUmVzcG9uc2UiB5ACAYi1GAESeAoTRGVsZXRlVmlkZW9Db21tZW50cxIsLmZsaWNrLmNvbW1lbnQudjEuRGVsZXRlVmlkZW9Db21tZW50c1JlcXVlc3QaLS5mbGljay5jb21tZW50LnYxLkRlbGV0ZVZpZGVvQ29tbWVudHNSZXNwb25zZSIEiLUYAxKBAQoVQmF0Y2hHZXRDb21tZW50Q291bnRzEi4uZmxpY2suY29tbWVudC52MS5CYXRjaEdldENvbW1lbnRDb3VudHNSZXF1ZXN0Gi8uZmxpY2suY29tbWVudC52MS5CYXRjaEdldENvbW1lbnRDb3VudHNSZXNwb25zZSIHkAIBiLUYA2IGcHJvdG8z", [file_flick_access_v1_access, file_flick_user_v1_user]);
 
 /**
  * @generated from message flick.comment.v1.Comment
@@ -184,6 +184,42 @@ export const ListCommentsResponseSchema: GenMessage<ListCommentsResponse> = /*@_
   messageDesc(file_flick_comment_v1_comment, 6);
 
 /**
+ * @generated from message flick.comment.v1.DeleteVideoCommentsRequest
+ */
+export type DeleteVideoCommentsRequest = Message<"flick.comment.v1.DeleteVideoCommentsRequest"> & {
+  /**
+   * @generated from field: int64 video_id = 1;
+   */
+  videoId: bigint;
+};
+
+/**
+ * Describes the message flick.comment.v1.DeleteVideoCommentsRequest.
+ * Use `create(DeleteVideoCommentsRequestSchema)` to create a new message.
+ */
+export const DeleteVideoCommentsRequestSchema: GenMessage<DeleteVideoCommentsRequest> = /*@__PURE__*/
+  messageDesc(file_flick_comment_v1_comment, 7);
+
+/**
+ * @generated from message flick.comment.v1.DeleteVideoCommentsResponse
+ */
+export type DeleteVideoCommentsResponse = Message<"flick.comment.v1.DeleteVideoCommentsResponse"> & {
+  /**
+   * There are more: call again.
+   *
+   * @generated from field: bool has_more = 1;
+   */
+  hasMore: boolean;
+};
+
+/**
+ * Describes the message flick.comment.v1.DeleteVideoCommentsResponse.
+ * Use `create(DeleteVideoCommentsResponseSchema)` to create a new message.
+ */
+export const DeleteVideoCommentsResponseSchema: GenMessage<DeleteVideoCommentsResponse> = /*@__PURE__*/
+  messageDesc(file_flick_comment_v1_comment, 8);
+
+/**
  * @generated from message flick.comment.v1.BatchGetCommentCountsRequest
  */
 export type BatchGetCommentCountsRequest = Message<"flick.comment.v1.BatchGetCommentCountsRequest"> & {
@@ -200,7 +236,7 @@ export type BatchGetCommentCountsRequest = Message<"flick.comment.v1.BatchGetCom
  * Use `create(BatchGetCommentCountsRequestSchema)` to create a new message.
  */
 export const BatchGetCommentCountsRequestSchema: GenMessage<BatchGetCommentCountsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_comment_v1_comment, 7);
+  messageDesc(file_flick_comment_v1_comment, 9);
 
 /**
  * @generated from message flick.comment.v1.BatchGetCommentCountsResponse
@@ -217,7 +253,7 @@ export type BatchGetCommentCountsResponse = Message<"flick.comment.v1.BatchGetCo
  * Use `create(BatchGetCommentCountsResponseSchema)` to create a new message.
  */
 export const BatchGetCommentCountsResponseSchema: GenMessage<BatchGetCommentCountsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_comment_v1_comment, 8);
+  messageDesc(file_flick_comment_v1_comment, 10);
 
 /**
  * @generated from service flick.comment.v1.CommentService
@@ -252,6 +288,16 @@ export const CommentService: GenService<{
     methodKind: "unary";
     input: typeof ListCommentsRequestSchema;
     output: typeof ListCommentsResponseSchema;
+  },
+  /**
+   * Removes some of the comments under a video that was deleted, and its count with the last of them.
+   *
+   * @generated from rpc flick.comment.v1.CommentService.DeleteVideoComments
+   */
+  deleteVideoComments: {
+    methodKind: "unary";
+    input: typeof DeleteVideoCommentsRequestSchema;
+    output: typeof DeleteVideoCommentsResponseSchema;
   },
   /**
    * Comments of each video; a video without any is left out.

@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flick/favorite/v1/favorite.proto.
  */
 export const file_flick_favorite_v1_favorite: GenFile = /*@__PURE__*/
-  fileDesc("CiBmbGljay9mYXZvcml0ZS92MS9mYXZvcml0ZS5wcm90bxIRZmxpY2suZmF2b3JpdGUudjEiOAoSU2V0RmF2b3JpdGVSZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDEhAKCGZhdm9yaXRlGAIgASgIIhUKE1NldEZhdm9yaXRlUmVzcG9uc2UiRgoUTGlzdEZhdm9yaXRlc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoAxIOCgZjdXJzb3IYAiABKAMSDQoFY291bnQYAyABKAUiZQoVTGlzdEZhdm9yaXRlc1Jlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvEhMKC25leHRfY3Vyc29yGAIgASgDEhAKCGhhc19tb3JlGAMgASgIIkUKHUJhdGNoR2V0VmlkZW9GYXZvcml0ZXNSZXF1ZXN0EhEKCXZpZGVvX2lkcxgBIAMoAxIRCgl2aWV3ZXJfaWQYAiABKAMiygEKHkJhdGNoR2V0VmlkZW9GYXZvcml0ZXNSZXNwb25zZRJTCglmYXZvcml0ZXMYASADKAsyQC5mbGljay5mYXZvcml0ZS52MS5CYXRjaEdldFZpZGVvRmF2b3JpdGVzUmVzcG9uc2UuRmF2b3JpdGVzRW50cnkaUwoORmF2b3JpdGVzRW50cnkSCwoDa2V5GAEgASgDEjAKBXZhbHVlGAIgASgLMiEuZmxpY2suZmF2b3JpdGUudjEuVmlkZW9GYXZvcml0ZXM6AjgBIjQKDlZpZGVvRmF2b3JpdGVzEg0KBWNvdW50GAEgASgDEhMKC2lzX2Zhdm9yaXRlGAIgASgIIjAKHEJhdGNoR2V0VXNlckZhdm9yaXRlc1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAMixwEKHUJhdGNoR2V0VXNlckZhdm9yaXRlc1Jlc3BvbnNlElIKCWZhdm9yaXRlcxgBIAMoCzI/LmZsaWNrLmZhdm9yaXRlLnYxLkJhdGNoR2V0VXNlckZhdm9yaXRlc1Jlc3BvbnNlLkZhdm9yaXRlc0VudHJ5GlIKDkZhdm9yaXRlc0VudHJ5EgsKA2tleRgBIAEoAxIvCgV2YWx1ZRgCIAEoCzIgLmZsaWNrLmZhdm9yaXRlLnYxLlVzZXJGYXZvcml0ZXM6AjgBIkAKDVVzZXJGYXZvcml0ZXMSFgoOZmF2b3JpdGVfY291bnQYASABKAMSFwoPdG90YWxfZmF2b3JpdGVkGAIgASgDMvEDCg9GYXZvcml0ZVNlcnZpY2USYgoLU2V0RmF2b3JpdGUSJS5mbGljay5mYXZvcml0ZS52MS5TZXRGYXZvcml0ZVJlcXVlc3QaJi5mbGljay5mYXZvcml0ZS52MS5TZXRGYXZvcml0ZVJlc3BvbnNlIgSItRgCEmsKDUxpc3RGYXZvcml0ZXMSJy5mbGljay5mYXZvcml0ZS52MS5MaXN0RmF2b3JpdGVzUmVxdWVzdBooLmZsaWNrLmZhdm9yaXRlLnYxLkxpc3RGYXZvcml0ZXNSZXNwb25zZSIHkAIBiLUYAhKGAQoWQmF0Y2hHZXRWaWRlb0Zhdm9yaXRlcxIwLmZsaWNrLmZhdm9yaXRlLnYxLkJhdGNoR2V0VmlkZW9GYXZvcml0ZXNSZXF1ZXN0GjEuZmxpY2suZmF2b3JpdGUudjEuQmF0Y2hHZXRWaWRlb0Zhdm9yaXRlc1Jlc3BvbnNlIgeQAgGItRgDEoMBChVCYXRjaEdldFVzZXJGYXZvcml0ZXMSLy5mbGljay5mYXZvcml0ZS52MS5CYXRjaEdldFVzZXJGYXZvcml0ZXNSZXF1ZXN0GjAuZmxpY2suZmF2b3JpdGUudjEuQmF0Y2hHZXRVc2VyRmF2b3JpdGVzUmVzcG9uc2UiB5ACAYi1GANiBnByb3RvMw", [file_flick_access_v1_access, file_flick_video_v1_video]);
+  fileDesc("CiBmbGljay9mYXZvcml0ZS92MS9mYXZvcml0ZS5wcm90bxIRZmxpY2suZmF2b3JpdGUudjEiOAoSU2V0RmF2b3JpdGVSZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDEhAKCGZhdm9yaXRlGAIgASgIIhUKE1NldEZhdm9yaXRlUmVzcG9uc2UiRgoUTGlzdEZhdm9yaXRlc1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoAxIOCgZjdXJzb3IYAiABKAMSDQoFY291bnQYAyABKAUiZQoVTGlzdEZhdm9yaXRlc1Jlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvEhMKC25leHRfY3Vyc29yGAIgASgDEhAKCGhhc19tb3JlGAMgASgIIkUKHUJhdGNoR2V0VmlkZW9GYXZvcml0ZXNSZXF1ZXN0EhEKCXZpZGVvX2lkcxgBIAMoAxIRCgl2aWV3ZXJfaWQYAiABKAMiygEKHkJhdGNoR2V0VmlkZW9GYXZvcml0ZXNSZXNwb25zZRJTCglmYXZvcml0ZXMYASADKAsyQC5mbGljay5mYXZvcml0ZS52MS5CYXRjaEdldFZpZGVvRmF2b3JpdGVzUmVzcG9uc2UuRmF2b3JpdGVzRW50cnkaUwoORmF2b3JpdGVzRW50cnkSCwoDa2V5GAEgASgDEjAKBXZhbHVlGAIgASgLMiEuZmxpY2suZmF2b3JpdGUudjEuVmlkZW9GYXZvcml0ZXM6AjgBIjQKDlZpZGVvRmF2b3JpdGVzEg0KBWNvdW50GAEgASgDEhMKC2lzX2Zhdm9yaXRlGAIgASgIIi8KG0RlbGV0ZVZpZGVvRmF2b3JpdGVzUmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAyIwChxEZWxldGVWaWRlb0Zhdm9yaXRlc1Jlc3BvbnNlEhAKCGhhc19tb3JlGAEgASgIIjAKHEJhdGNoR2V0VXNlckZhdm9yaXRlc1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAMixwEKHUJhdGNoR2V0VXNlckZhdm9yaXRlc1Jlc3BvbnNlElIKCWZhdm9yaXRlcxgBIAMoCzI/LmZsaWNrLmZhdm9yaXRlLnYxLkJhdGNoR2V0VXNlckZhdm9yaXRlc1Jlc3BvbnNlLkZhdm9yaXRlc0VudHJ5GlIKDkZhdm9yaXRlc0VudHJ5EgsKA2tleRgBIAEoAxIvCgV2YWx1ZRgCIAEoCzIgLmZsaWNrLmZhdm9yaXRlLnYxLlVzZXJGYXZvcml0ZXM6AjgBIkAKDVVzZXJGYXZvcml0ZXMSFgoOZmF2b3JpdGVfY291bnQYASABKAMSFwoPdG90YWxfZmF2b3JpdGVkGAIgASgDMvAECg9GYXZvcml0ZVNlcnZpY2USYgoLU2V0RmF2b3JpdGUSJS5mbGljay5mYXZvcml0ZS52MS5TZXRGYXZvcml0ZVJlcXVlc3QaJi5mbGljay5mYXZvcml0ZS52MS5TZXRGYXZvcml0ZVJlc3BvbnNlIgSItRgCEmsKDUxpc3RGYXZvcml0ZXMSJy5mbGljay5mYXZvcml0ZS52MS5MaXN0RmF2b3JpdGVzUmVxdWVzdBooLmZsaWNrLmZhdm9yaXRlLnYxLkxpc3RGYXZvcml0ZXNSZXNwb25zZSIHkAIBiLUYAhKGAQoWQmF0Y2hHZXRWaWRlb0Zhdm9yaXRlcxIwLmZsaWNrLmZhdm9yaXRlLnYxLkJhdGNoR2V0VmlkZW9GYXZvcml0ZXNSZXF1ZXN0GjEuZmxpY2suZmF2b3JpdGUudjEuQmF0Y2hHZXRWaWRlb0Zhdm9yaXRlc1Jlc3BvbnNlIgeQAgGItRgDEn0KFERlbGV0ZVZpZGVvRmF2b3JpdGVzEi4uZmxpY2suZmF2b3JpdGUudjEuRGVsZXRlVmlkZW9GYXZvcml0ZXNSZXF1ZXN0Gi8uZmxpY2suZmF2b3JpdGUudjEuRGVsZXRlVmlkZW9GYXZvcml0ZXNSZXNwb25zZSIEiLUYAxKDAQoVQmF0Y2hHZXRVc2VyRmF2b3JpdGVzEi8uZmxpY2suZmF2b3JpdGUudjEuQmF0Y2hHZXRVc2VyRmF2b3JpdGVzUmVxdWVzdBowLmZsaWNrLmZhdm9yaXRlLnYxLkJhdGNoR2V0VXNlckZhdm9yaXRlc1Jlc3BvbnNlIgeQAgGItRgDYgZwcm90bzM", [file_flick_access_v1_access, file_flick_video_v1_video]);
 
 /**
  * @generated from message flick.favorite.v1.SetFavoriteRequest
@@ -178,6 +178,42 @@ export const VideoFavoritesSchema: GenMessage<VideoFavorites> = /*@__PURE__*/
   messageDesc(file_flick_favorite_v1_favorite, 6);
 
 /**
+ * @generated from message flick.favorite.v1.DeleteVideoFavoritesRequest
+ */
+export type DeleteVideoFavoritesRequest = Message<"flick.favorite.v1.DeleteVideoFavoritesRequest"> & {
+  /**
+   * @generated from field: int64 video_id = 1;
+   */
+  videoId: bigint;
+};
+
+/**
+ * Describes the message flick.favorite.v1.DeleteVideoFavoritesRequest.
+ * Use `create(DeleteVideoFavoritesRequestSchema)` to create a new message.
+ */
+export const DeleteVideoFavoritesRequestSchema: GenMessage<DeleteVideoFavoritesRequest> = /*@__PURE__*/
+  messageDesc(file_flick_favorite_v1_favorite, 7);
+
+/**
+ * @generated from message flick.favorite.v1.DeleteVideoFavoritesResponse
+ */
+export type DeleteVideoFavoritesResponse = Message<"flick.favorite.v1.DeleteVideoFavoritesResponse"> & {
+  /**
+   * There are more: call again.
+   *
+   * @generated from field: bool has_more = 1;
+   */
+  hasMore: boolean;
+};
+
+/**
+ * Describes the message flick.favorite.v1.DeleteVideoFavoritesResponse.
+ * Use `create(DeleteVideoFavoritesResponseSchema)` to create a new message.
+ */
+export const DeleteVideoFavoritesResponseSchema: GenMessage<DeleteVideoFavoritesResponse> = /*@__PURE__*/
+  messageDesc(file_flick_favorite_v1_favorite, 8);
+
+/**
  * @generated from message flick.favorite.v1.BatchGetUserFavoritesRequest
  */
 export type BatchGetUserFavoritesRequest = Message<"flick.favorite.v1.BatchGetUserFavoritesRequest"> & {
@@ -194,7 +230,7 @@ export type BatchGetUserFavoritesRequest = Message<"flick.favorite.v1.BatchGetUs
  * Use `create(BatchGetUserFavoritesRequestSchema)` to create a new message.
  */
 export const BatchGetUserFavoritesRequestSchema: GenMessage<BatchGetUserFavoritesRequest> = /*@__PURE__*/
-  messageDesc(file_flick_favorite_v1_favorite, 7);
+  messageDesc(file_flick_favorite_v1_favorite, 9);
 
 /**
  * @generated from message flick.favorite.v1.BatchGetUserFavoritesResponse
@@ -211,7 +247,7 @@ export type BatchGetUserFavoritesResponse = Message<"flick.favorite.v1.BatchGetU
  * Use `create(BatchGetUserFavoritesResponseSchema)` to create a new message.
  */
 export const BatchGetUserFavoritesResponseSchema: GenMessage<BatchGetUserFavoritesResponse> = /*@__PURE__*/
-  messageDesc(file_flick_favorite_v1_favorite, 8);
+  messageDesc(file_flick_favorite_v1_favorite, 10);
 
 /**
  * @generated from message flick.favorite.v1.UserFavorites
@@ -237,7 +273,7 @@ export type UserFavorites = Message<"flick.favorite.v1.UserFavorites"> & {
  * Use `create(UserFavoritesSchema)` to create a new message.
  */
 export const UserFavoritesSchema: GenMessage<UserFavorites> = /*@__PURE__*/
-  messageDesc(file_flick_favorite_v1_favorite, 9);
+  messageDesc(file_flick_favorite_v1_favorite, 11);
 
 /**
  * Likes.
@@ -274,6 +310,16 @@ export const FavoriteService: GenService<{
     methodKind: "unary";
     input: typeof BatchGetVideoFavoritesRequestSchema;
     output: typeof BatchGetVideoFavoritesResponseSchema;
+  },
+  /**
+   * Removes some of the likes of a video that was deleted, and takes them off everybody's counts.
+   *
+   * @generated from rpc flick.favorite.v1.FavoriteService.DeleteVideoFavorites
+   */
+  deleteVideoFavorites: {
+    methodKind: "unary";
+    input: typeof DeleteVideoFavoritesRequestSchema;
+    output: typeof DeleteVideoFavoritesResponseSchema;
   },
   /**
    * Likes given and received by each user; a user without any is left out.

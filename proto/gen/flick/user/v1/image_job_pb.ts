@@ -5,13 +5,15 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_flick_access_v1_access } from "../../access/v1/access_pb.ts";
+import type { ListJobsRequestSchema, ListJobsResponseSchema, RetryJobRequestSchema, RetryJobResponseSchema } from "../../job/v1/job_pb.ts";
+import { file_flick_job_v1_job } from "../../job/v1/job_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file flick/user/v1/image_job.proto.
  */
 export const file_flick_user_v1_image_job: GenFile = /*@__PURE__*/
-  fileDesc("Ch1mbGljay91c2VyL3YxL2ltYWdlX2pvYi5wcm90bxINZmxpY2sudXNlci52MSKRAQoDSm9iEg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIPCgdyYXdfa2V5GAMgASgJEg8KB2F0dGVtcHQYBCABKAUSEAoIbGVhc2VfbXMYBSABKAMSDwoHdXNlcl9pZBgGIAEoAxImCgRraW5kGAcgASgOMhguZmxpY2sudXNlci52MS5JbWFnZUtpbmQiIQoPQ2xhaW1Kb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAyJAChBDbGFpbUpvYlJlc3BvbnNlEiQKA2pvYhgBIAEoCzISLmZsaWNrLnVzZXIudjEuSm9iSACIAQFCBgoEX2pvYiIwCg9SZW5ld0pvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDIiQKEFJlbmV3Sm9iUmVzcG9uc2USEAoIbGVhc2VfbXMYASABKAMiRgoSQ29tcGxldGVKb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIRCglpbWFnZV9rZXkYAyABKAkiFQoTQ29tcGxldGVKb2JSZXNwb25zZSJSCg5GYWlsSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDgoGcmVhc29uGAMgASgJEhEKCXBlcm1hbmVudBgEIAEoCCImCg9GYWlsSm9iUmVzcG9uc2USEwoLcmV0cnlfaW5fbXMYASABKAMiIwoSTGlzdER1ZUpvYnNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgFIiYKE0xpc3REdWVKb2JzUmVzcG9uc2USDwoHam9iX2lkcxgBIAMoAypZCglJbWFnZUtpbmQSGgoWSU1BR0VfS0lORF9VTlNQRUNJRklFRBAAEhUKEUlNQUdFX0tJTkRfQVZBVEFSEAESGQoVSU1BR0VfS0lORF9CQUNLR1JPVU5EEAIywgMKD0ltYWdlSm9iU2VydmljZRJRCghDbGFpbUpvYhIeLmZsaWNrLnVzZXIudjEuQ2xhaW1Kb2JSZXF1ZXN0Gh8uZmxpY2sudXNlci52MS5DbGFpbUpvYlJlc3BvbnNlIgSItRgDElEKCFJlbmV3Sm9iEh4uZmxpY2sudXNlci52MS5SZW5ld0pvYlJlcXVlc3QaHy5mbGljay51c2VyLnYxLlJlbmV3Sm9iUmVzcG9uc2UiBIi1GAMSWgoLQ29tcGxldGVKb2ISIS5mbGljay51c2VyLnYxLkNvbXBsZXRlSm9iUmVxdWVzdBoiLmZsaWNrLnVzZXIudjEuQ29tcGxldGVKb2JSZXNwb25zZSIEiLUYAxJOCgdGYWlsSm9iEh0uZmxpY2sudXNlci52MS5GYWlsSm9iUmVxdWVzdBoeLmZsaWNrLnVzZXIudjEuRmFpbEpvYlJlc3BvbnNlIgSItRgDEl0KC0xpc3REdWVKb2JzEiEuZmxpY2sudXNlci52MS5MaXN0RHVlSm9ic1JlcXVlc3QaIi5mbGljay51c2VyLnYxLkxpc3REdWVKb2JzUmVzcG9uc2UiB5ACAYi1GANiBnByb3RvMw", [file_flick_access_v1_access]);
+  fileDesc("Ch1mbGljay91c2VyL3YxL2ltYWdlX2pvYi5wcm90bxINZmxpY2sudXNlci52MSKRAQoDSm9iEg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIPCgdyYXdfa2V5GAMgASgJEg8KB2F0dGVtcHQYBCABKAUSEAoIbGVhc2VfbXMYBSABKAMSDwoHdXNlcl9pZBgGIAEoAxImCgRraW5kGAcgASgOMhguZmxpY2sudXNlci52MS5JbWFnZUtpbmQiIQoPQ2xhaW1Kb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAyJAChBDbGFpbUpvYlJlc3BvbnNlEiQKA2pvYhgBIAEoCzISLmZsaWNrLnVzZXIudjEuSm9iSACIAQFCBgoEX2pvYiIwCg9SZW5ld0pvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDIiQKEFJlbmV3Sm9iUmVzcG9uc2USEAoIbGVhc2VfbXMYASABKAMiRgoSQ29tcGxldGVKb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIRCglpbWFnZV9rZXkYAyABKAkiFQoTQ29tcGxldGVKb2JSZXNwb25zZSJnCg5GYWlsSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDgoGcmVhc29uGAMgASgJEhEKCXBlcm1hbmVudBgEIAEoCBITCgtpbnRlcnJ1cHRlZBgFIAEoCCImCg9GYWlsSm9iUmVzcG9uc2USEwoLcmV0cnlfaW5fbXMYASABKAMiIwoSTGlzdER1ZUpvYnNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgFIiYKE0xpc3REdWVKb2JzUmVzcG9uc2USDwoHam9iX2lkcxgBIAMoAypZCglJbWFnZUtpbmQSGgoWSU1BR0VfS0lORF9VTlNQRUNJRklFRBAAEhUKEUlNQUdFX0tJTkRfQVZBVEFSEAESGQoVSU1BR0VfS0lORF9CQUNLR1JPVU5EEAIywgMKD0ltYWdlSm9iU2VydmljZRJRCghDbGFpbUpvYhIeLmZsaWNrLnVzZXIudjEuQ2xhaW1Kb2JSZXF1ZXN0Gh8uZmxpY2sudXNlci52MS5DbGFpbUpvYlJlc3BvbnNlIgSItRgDElEKCFJlbmV3Sm9iEh4uZmxpY2sudXNlci52MS5SZW5ld0pvYlJlcXVlc3QaHy5mbGljay51c2VyLnYxLlJlbmV3Sm9iUmVzcG9uc2UiBIi1GAMSWgoLQ29tcGxldGVKb2ISIS5mbGljay51c2VyLnYxLkNvbXBsZXRlSm9iUmVxdWVzdBoiLmZsaWNrLnVzZXIudjEuQ29tcGxldGVKb2JSZXNwb25zZSIEiLUYAxJOCgdGYWlsSm9iEh0uZmxpY2sudXNlci52MS5GYWlsSm9iUmVxdWVzdBoeLmZsaWNrLnVzZXIudjEuRmFpbEpvYlJlc3BvbnNlIgSItRgDEl0KC0xpc3REdWVKb2JzEiEuZmxpY2sudXNlci52MS5MaXN0RHVlSm9ic1JlcXVlc3QaIi5mbGljay51c2VyLnYxLkxpc3REdWVKb2JzUmVzcG9uc2UiB5ACAYi1GAMyuwEKFEltYWdlSm9iQWRtaW5TZXJ2aWNlElIKCExpc3RKb2JzEh0uZmxpY2suam9iLnYxLkxpc3RKb2JzUmVxdWVzdBoeLmZsaWNrLmpvYi52MS5MaXN0Sm9ic1Jlc3BvbnNlIgeQAgGItRgDEk8KCFJldHJ5Sm9iEh0uZmxpY2suam9iLnYxLlJldHJ5Sm9iUmVxdWVzdBoeLmZsaWNrLmpvYi52MS5SZXRyeUpvYlJlc3BvbnNlIgSItRgDYgZwcm90bzM", [file_flick_access_v1_access, file_flick_job_v1_job]);
 
 /**
  * @generated from message flick.user.v1.Job
@@ -210,6 +212,13 @@ export type FailJobRequest = Message<"flick.user.v1.FailJobRequest"> & {
    * @generated from field: bool permanent = 4;
    */
   permanent: boolean;
+
+  /**
+   * As in MediaJobService.
+   *
+   * @generated from field: bool interrupted = 5;
+   */
+  interrupted: boolean;
 };
 
 /**
@@ -351,4 +360,29 @@ export const ImageJobService: GenService<{
   },
 }> = /*@__PURE__*/
   serviceDesc(file_flick_user_v1_image_job, 0);
+
+/**
+ * Calls of operators, see flick.job.v1.
+ *
+ * @generated from service flick.user.v1.ImageJobAdminService
+ */
+export const ImageJobAdminService: GenService<{
+  /**
+   * @generated from rpc flick.user.v1.ImageJobAdminService.ListJobs
+   */
+  listJobs: {
+    methodKind: "unary";
+    input: typeof ListJobsRequestSchema;
+    output: typeof ListJobsResponseSchema;
+  },
+  /**
+   * @generated from rpc flick.user.v1.ImageJobAdminService.RetryJob
+   */
+  retryJob: {
+    methodKind: "unary";
+    input: typeof RetryJobRequestSchema;
+    output: typeof RetryJobResponseSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_flick_user_v1_image_job, 1);
 

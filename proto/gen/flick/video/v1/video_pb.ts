@@ -5,6 +5,8 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_flick_access_v1_access } from "../../access/v1/access_pb.ts";
+import type { ListJobsRequestSchema, ListJobsResponseSchema, RetryJobRequestSchema, RetryJobResponseSchema } from "../../job/v1/job_pb.ts";
+import { file_flick_job_v1_job } from "../../job/v1/job_pb.ts";
 import type { User } from "../../user/v1/user_pb.ts";
 import { file_flick_user_v1_user } from "../../user/v1/user_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flick/video/v1/video.proto.
  */
 export const file_flick_video_v1_video: GenFile = /*@__PURE__*/
-  fileDesc("ChpmbGljay92aWRlby92MS92aWRlby5wcm90bxIOZmxpY2sudmlkZW8udjEivQIKBVZpZGVvEgoKAmlkGAEgASgDEiMKBmF1dGhvchgCIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlchIQCghwbGF5X3VybBgDIAEoCRIRCgljb3Zlcl91cmwYBCABKAkSFgoOZmF2b3JpdGVfY291bnQYBSABKAMSFQoNY29tbWVudF9jb3VudBgGIAEoAxITCgtpc19mYXZvcml0ZRgHIAEoCBINCgV0aXRsZRgIIAEoCRITCgtjcmVhdGVfdGltZRgJIAEoAxIrCgZzdGF0dXMYCiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1zdGF0dXNfcmVhc29uGAsgASgJEg0KBXdpZHRoGAwgASgFEg4KBmhlaWdodBgNIAEoBRITCgtkdXJhdGlvbl9tcxgOIAEoAyIyCg5HZXRGZWVkUmVxdWVzdBIRCgliZWZvcmVfbXMYASABKAMSDQoFY291bnQYAiABKAUidQoPR2V0RmVlZFJlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvEhYKDm5leHRfYmVmb3JlX21zGAIgASgDEhAKCGhhc19tb3JlGAMgASgIEhEKCW5ld2VzdF9tcxgEIAEoAyJMChNHZXRGZWVkVmlld3NSZXF1ZXN0EhEKCXZpZGVvX2lkcxgBIAMoAxISCgphdXRob3JfaWRzGAIgAygDEg4KBnRva2VucxgDIAMoCSJwChRHZXRGZWVkVmlld3NSZXNwb25zZRIXCg9mYXZvcml0ZV9jb3VudHMYASADKAMSFgoOY29tbWVudF9jb3VudHMYAiADKAMSJwoFdmlld3MYAyADKAsyGC5mbGljay52aWRlby52MS5GZWVkVmlldyJDCghGZWVkVmlldxIPCgdyZWZ1c2FsGAEgASgJEhMKC2lzX2Zhdm9yaXRlGAIgAygIEhEKCWlzX2ZvbGxvdxgDIAMoCCJGChRMaXN0UHVibGlzaGVkUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgDEg4KBmN1cnNvchgCIAEoAxINCgVjb3VudBgDIAEoBSJlChVMaXN0UHVibGlzaGVkUmVzcG9uc2USJQoGdmlkZW9zGAEgAygLMhUuZmxpY2sudmlkZW8udjEuVmlkZW8SEwoLbmV4dF9jdXJzb3IYAiABKAMSEAoIaGFzX21vcmUYAyABKAgiJgoSRGVsZXRlVmlkZW9SZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDIhUKE0RlbGV0ZVZpZGVvUmVzcG9uc2UiPQoVQmF0Y2hHZXRWaWRlb3NSZXF1ZXN0EhEKCXZpZGVvX2lkcxgBIAMoAxIRCgl2aWV3ZXJfaWQYAiABKAMiPwoWQmF0Y2hHZXRWaWRlb3NSZXNwb25zZRIlCgZ2aWRlb3MYASADKAsyFS5mbGljay52aWRlby52MS5WaWRlbyIrChZCYXRjaEdldEF1dGhvcnNSZXF1ZXN0EhEKCXZpZGVvX2lkcxgBIAMoAyJAChdCYXRjaEdldEF1dGhvcnNSZXNwb25zZRIRCgl2aWRlb19pZHMYASADKAMSEgoKYXV0aG9yX2lkcxgCIAMoAyItChlCYXRjaEdldFdvcmtDb3VudHNSZXF1ZXN0EhAKCHVzZXJfaWRzGAEgAygDIpMBChpCYXRjaEdldFdvcmtDb3VudHNSZXNwb25zZRJGCgZjb3VudHMYASADKAsyNi5mbGljay52aWRlby52MS5CYXRjaEdldFdvcmtDb3VudHNSZXNwb25zZS5Db3VudHNFbnRyeRotCgtDb3VudHNFbnRyeRILCgNrZXkYASABKAMSDQoFdmFsdWUYAiABKAM6AjgBIiMKD1B1Ymxpc2hSZXNwb25zZRIQCgh2aWRlb19pZBgBIAEoAyJYCgNKb2ISDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDEg8KB3Jhd19rZXkYAyABKAkSDwoHYXR0ZW1wdBgEIAEoBRIQCghsZWFzZV9tcxgFIAEoAyIhCg9DbGFpbUpvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDIkEKEENsYWltSm9iUmVzcG9uc2USJQoDam9iGAEgASgLMhMuZmxpY2sudmlkZW8udjEuSm9iSACIAQFCBgoEX2pvYiIwCg9SZW5ld0pvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDIiQKEFJlbmV3Sm9iUmVzcG9uc2USEAoIbGVhc2VfbXMYASABKAMijAEKEkNvbXBsZXRlSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSEAoIcGxheV9rZXkYAyABKAkSEQoJY292ZXJfa2V5GAQgASgJEg0KBXdpZHRoGAUgASgFEg4KBmhlaWdodBgGIAEoBRITCgtkdXJhdGlvbl9tcxgHIAEoAyIVChNDb21wbGV0ZUpvYlJlc3BvbnNlIlIKDkZhaWxKb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIOCgZyZWFzb24YAyABKAkSEQoJcGVybWFuZW50GAQgASgIIiYKD0ZhaWxKb2JSZXNwb25zZRITCgtyZXRyeV9pbl9tcxgBIAEoAyIjChJMaXN0RHVlSm9ic1JlcXVlc3QSDQoFbGltaXQYASABKAUiJgoTTGlzdER1ZUpvYnNSZXNwb25zZRIPCgdqb2JfaWRzGAEgAygDKpQBCgtWaWRlb1N0YXR1cxIcChhWSURFT19TVEFUVVNfVU5TUEVDSUZJRUQQABIZChVWSURFT19TVEFUVVNfVVBMT0FERUQQARIbChdWSURFT19TVEFUVVNfUFJPQ0VTU0lORxACEhYKElZJREVPX1NUQVRVU19SRUFEWRADEhcKE1ZJREVPX1NUQVRVU19GQUlMRUQQBDLZBQoMVmlkZW9TZXJ2aWNlElMKB0dldEZlZWQSHi5mbGljay52aWRlby52MS5HZXRGZWVkUmVxdWVzdBofLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRSZXNwb25zZSIHkAIBiLUYARJiCgxHZXRGZWVkVmlld3MSIy5mbGljay52aWRlby52MS5HZXRGZWVkVmlld3NSZXF1ZXN0GiQuZmxpY2sudmlkZW8udjEuR2V0RmVlZFZpZXdzUmVzcG9uc2UiB5ACAYi1GAESZQoNTGlzdFB1Ymxpc2hlZBIkLmZsaWNrLnZpZGVvLnYxLkxpc3RQdWJsaXNoZWRSZXF1ZXN0GiUuZmxpY2sudmlkZW8udjEuTGlzdFB1Ymxpc2hlZFJlc3BvbnNlIgeQAgGItRgCElwKC0RlbGV0ZVZpZGVvEiIuZmxpY2sudmlkZW8udjEuRGVsZXRlVmlkZW9SZXF1ZXN0GiMuZmxpY2sudmlkZW8udjEuRGVsZXRlVmlkZW9SZXNwb25zZSIEiLUYAhJoCg5CYXRjaEdldFZpZGVvcxIlLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0VmlkZW9zUmVxdWVzdBomLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0VmlkZW9zUmVzcG9uc2UiB5ACAYi1GAMSawoPQmF0Y2hHZXRBdXRob3JzEiYuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRBdXRob3JzUmVxdWVzdBonLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0QXV0aG9yc1Jlc3BvbnNlIgeQAgGItRgDEnQKEkJhdGNoR2V0V29ya0NvdW50cxIpLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1JlcXVlc3QaKi5mbGljay52aWRlby52MS5CYXRjaEdldFdvcmtDb3VudHNSZXNwb25zZSIHkAIBiLUYAzLMAwoPTWVkaWFKb2JTZXJ2aWNlElMKCENsYWltSm9iEh8uZmxpY2sudmlkZW8udjEuQ2xhaW1Kb2JSZXF1ZXN0GiAuZmxpY2sudmlkZW8udjEuQ2xhaW1Kb2JSZXNwb25zZSIEiLUYAxJTCghSZW5ld0pvYhIfLmZsaWNrLnZpZGVvLnYxLlJlbmV3Sm9iUmVxdWVzdBogLmZsaWNrLnZpZGVvLnYxLlJlbmV3Sm9iUmVzcG9uc2UiBIi1GAMSXAoLQ29tcGxldGVKb2ISIi5mbGljay52aWRlby52MS5Db21wbGV0ZUpvYlJlcXVlc3QaIy5mbGljay52aWRlby52MS5Db21wbGV0ZUpvYlJlc3BvbnNlIgSItRgDElAKB0ZhaWxKb2ISHi5mbGljay52aWRlby52MS5GYWlsSm9iUmVxdWVzdBofLmZsaWNrLnZpZGVvLnYxLkZhaWxKb2JSZXNwb25zZSIEiLUYAxJfCgtMaXN0RHVlSm9icxIiLmZsaWNrLnZpZGVvLnYxLkxpc3REdWVKb2JzUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkxpc3REdWVKb2JzUmVzcG9uc2UiB5ACAYi1GANiBnByb3RvMw", [file_flick_access_v1_access, file_flick_user_v1_user]);
+  fileDesc("ChpmbGljay92aWRlby92MS92aWRlby5wcm90bxIOZmxpY2sudmlkZW8udjEizAMKBVZpZGVvEgoKAmlkGAEgASgDEiMKBmF1dGhvchgCIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlchIQCghwbGF5X3VybBgDIAEoCRIRCgljb3Zlcl91cmwYBCABKAkSFgoOZmF2b3JpdGVfY291bnQYBSABKAMSFQoNY29tbWVudF9jb3VudBgGIAEoAxITCgtpc19mYXZvcml0ZRgHIAEoCBINCgV0aXRsZRgIIAEoCRITCgtjcmVhdGVfdGltZRgJIAEoAxIrCgZzdGF0dXMYCiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1zdGF0dXNfcmVhc29uGAsgASgJEg0KBXdpZHRoGAwgASgFEg4KBmhlaWdodBgNIAEoBRITCgtkdXJhdGlvbl9tcxgOIAEoAxItCgpyZW5kaXRpb25zGA8gAygLMhkuZmxpY2sudmlkZW8udjEuUmVuZGl0aW9uEg8KB2hsc191cmwYECABKAkSJQoGY292ZXJzGBEgAygLMhUuZmxpY2sudmlkZW8udjEuQ292ZXISEwoLcHJldmlld191cmwYEiABKAkSEQoJdGh1bWJoYXNoGBMgASgJIlcKCVJlbmRpdGlvbhILCgN1cmwYASABKAkSDQoFd2lkdGgYAiABKAUSDgoGaGVpZ2h0GAMgASgFEg8KB2JpdHJhdGUYBCABKAUSDQoFYnl0ZXMYBSABKAMiQQoFQ292ZXISCwoDdXJsGAEgASgJEg0KBXdpZHRoGAIgASgFEg4KBmhlaWdodBgDIAEoBRIMCgR0eXBlGAQgASgJIjIKDkdldEZlZWRSZXF1ZXN0EhEKCWJlZm9yZV9tcxgBIAEoAxINCgVjb3VudBgCIAEoBSJ1Cg9HZXRGZWVkUmVzcG9uc2USJQoGdmlkZW9zGAEgAygLMhUuZmxpY2sudmlkZW8udjEuVmlkZW8SFgoObmV4dF9iZWZvcmVfbXMYAiABKAMSEAoIaGFzX21vcmUYAyABKAgSEQoJbmV3ZXN0X21zGAQgASgDIkwKE0dldEZlZWRWaWV3c1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhIKCmF1dGhvcl9pZHMYAiADKAMSDgoGdG9rZW5zGAMgAygJInAKFEdldEZlZWRWaWV3c1Jlc3BvbnNlEhcKD2Zhdm9yaXRlX2NvdW50cxgBIAMoAxIWCg5jb21tZW50X2NvdW50cxgCIAMoAxInCgV2aWV3cxgDIAMoCzIYLmZsaWNrLnZpZGVvLnYxLkZlZWRWaWV3IkMKCEZlZWRWaWV3Eg8KB3JlZnVzYWwYASABKAkSEwoLaXNfZmF2b3JpdGUYAiADKAgSEQoJaXNfZm9sbG93GAMgAygIIkYKFExpc3RQdWJsaXNoZWRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAMSDgoGY3Vyc29yGAIgASgDEg0KBWNvdW50GAMgASgFImUKFUxpc3RQdWJsaXNoZWRSZXNwb25zZRIlCgZ2aWRlb3MYASADKAsyFS5mbGljay52aWRlby52MS5WaWRlbxITCgtuZXh0X2N1cnNvchgCIAEoAxIQCghoYXNfbW9yZRgDIAEoCCIrChdHZXRQdWJsaXNoU3RhdHVzUmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAyJvCg1QdWJsaXNoU3RhdHVzEhAKCHZpZGVvX2lkGAEgASgDEisKBnN0YXR1cxgCIAEoDjIbLmZsaWNrLnZpZGVvLnYxLlZpZGVvU3RhdHVzEg8KB3BlcmNlbnQYAyABKAUSDgoGcmVhc29uGAQgASgJIiUKEVJldHJ5VmlkZW9SZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDIhQKElJldHJ5VmlkZW9SZXNwb25zZSImChJEZWxldGVWaWRlb1JlcXVlc3QSEAoIdmlkZW9faWQYASABKAMiFQoTRGVsZXRlVmlkZW9SZXNwb25zZSI9ChVCYXRjaEdldFZpZGVvc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhEKCXZpZXdlcl9pZBgCIAEoAyI/ChZCYXRjaEdldFZpZGVvc1Jlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvIisKFkJhdGNoR2V0QXV0aG9yc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDIkAKF0JhdGNoR2V0QXV0aG9yc1Jlc3BvbnNlEhEKCXZpZGVvX2lkcxgBIAMoAxISCgphdXRob3JfaWRzGAIgAygDIi0KGUJhdGNoR2V0V29ya0NvdW50c1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAMikwEKGkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlEkYKBmNvdW50cxgBIAMoCzI2LmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlLkNvdW50c0VudHJ5Gi0KC0NvdW50c0VudHJ5EgsKA2tleRgBIAEoAxINCgV2YWx1ZRgCIAEoAzoCOAEiIwoPUHVibGlzaFJlc3BvbnNlEhAKCHZpZGVvX2lkGAEgASgDImgKA0pvYhIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDwoHcmF3X2tleRgDIAEoCRIPCgdhdHRlbXB0GAQgASgFEhAKCGxlYXNlX21zGAUgASgDEg4KBnNoYTI1NhgUIAEoCSIhCg9DbGFpbUpvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDIkEKEENsYWltSm9iUmVzcG9uc2USJQoDam9iGAEgASgLMhMuZmxpY2sudmlkZW8udjEuSm9iSACIAQFCBgoEX2pvYiJBCg9SZW5ld0pvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDEg8KB3BlcmNlbnQYAyABKAUiJAoQUmVuZXdKb2JSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoAyLCAgoSQ29tcGxldGVKb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIQCghwbGF5X2tleRgDIAEoCRIRCgljb3Zlcl9rZXkYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhMKC2R1cmF0aW9uX21zGAcgASgDEi0KCnJlbmRpdGlvbnMYCCADKAsyGS5mbGljay52aWRlby52MS5SZW5kaXRpb24SDwoHaGxzX2tleRgJIAEoCRIlCgZjb3ZlcnMYCiADKAsyFS5mbGljay52aWRlby52MS5Db3ZlchITCgtwcmV2aWV3X2tleRgLIAEoCRIRCgl0aHVtYmhhc2gYDCABKAkSFQoNY292ZXJfdGltZV9tcxgNIAEoAxIOCgZzaGEyNTYYFCABKAkiFQoTQ29tcGxldGVKb2JSZXNwb25zZSJnCg5GYWlsSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDgoGcmVhc29uGAMgASgJEhEKCXBlcm1hbmVudBgEIAEoCBITCgtpbnRlcnJ1cHRlZBgFIAEoCCImCg9GYWlsSm9iUmVzcG9uc2USEwoLcmV0cnlfaW5fbXMYASABKAMiIwoSTGlzdER1ZUpvYnNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgFIiYKE0xpc3REdWVKb2JzUmVzcG9uc2USDwoHam9iX2lkcxgBIAMoAyqUAQoLVmlkZW9TdGF0dXMSHAoYVklERU9fU1RBVFVTX1VOU1BFQ0lGSUVEEAASGQoVVklERU9fU1RBVFVTX1VQTE9BREVEEAESGwoXVklERU9fU1RBVFVTX1BST0NFU1NJTkcQAhIWChJWSURFT19TVEFUVVNfUkVBRFkQAxIXChNWSURFT19TVEFUVVNfRkFJTEVEEAQymQcKDFZpZGVvU2VydmljZRJTCgdHZXRGZWVkEh4uZmxpY2sudmlkZW8udjEuR2V0RmVlZFJlcXVlc3QaHy5mbGljay52aWRlby52MS5HZXRGZWVkUmVzcG9uc2UiB5ACAYi1GAESYgoMR2V0RmVlZFZpZXdzEiMuZmxpY2sudmlkZW8udjEuR2V0RmVlZFZpZXdzUmVxdWVzdBokLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRWaWV3c1Jlc3BvbnNlIgeQAgGItRgBEmUKDUxpc3RQdWJsaXNoZWQSJC5mbGljay52aWRlby52MS5MaXN0UHVibGlzaGVkUmVxdWVzdBolLmZsaWNrLnZpZGVvLnYxLkxpc3RQdWJsaXNoZWRSZXNwb25zZSIHkAIBiLUYAhJjChBHZXRQdWJsaXNoU3RhdHVzEicuZmxpY2sudmlkZW8udjEuR2V0UHVibGlzaFN0YXR1c1JlcXVlc3QaHS5mbGljay52aWRlby52MS5QdWJsaXNoU3RhdHVzIgeQAgGItRgCElkKClJldHJ5VmlkZW8SIS5mbGljay52aWRlby52MS5SZXRyeVZpZGVvUmVxdWVzdBoiLmZsaWNrLnZpZGVvLnYxLlJldHJ5VmlkZW9SZXNwb25zZSIEiLUYAhJcCgtEZWxldGVWaWRlbxIiLmZsaWNrLnZpZGVvLnYxLkRlbGV0ZVZpZGVvUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkRlbGV0ZVZpZGVvUmVzcG9uc2UiBIi1GAISaAoOQmF0Y2hHZXRWaWRlb3MSJS5mbGljay52aWRlby52MS5CYXRjaEdldFZpZGVvc1JlcXVlc3QaJi5mbGljay52aWRlby52MS5CYXRjaEdldFZpZGVvc1Jlc3BvbnNlIgeQAgGItRgDEmsKD0JhdGNoR2V0QXV0aG9ycxImLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0QXV0aG9yc1JlcXVlc3QaJy5mbGljay52aWRlby52MS5CYXRjaEdldEF1dGhvcnNSZXNwb25zZSIHkAIBiLUYAxJ0ChJCYXRjaEdldFdvcmtDb3VudHMSKS5mbGljay52aWRlby52MS5CYXRjaEdldFdvcmtDb3VudHNSZXF1ZXN0GiouZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRXb3JrQ291bnRzUmVzcG9uc2UiB5ACAYi1GAMyzAMKD01lZGlhSm9iU2VydmljZRJTCghDbGFpbUpvYhIfLmZsaWNrLnZpZGVvLnYxLkNsYWltSm9iUmVxdWVzdBogLmZsaWNrLnZpZGVvLnYxLkNsYWltSm9iUmVzcG9uc2UiBIi1GAMSUwoIUmVuZXdKb2ISHy5mbGljay52aWRlby52MS5SZW5ld0pvYlJlcXVlc3QaIC5mbGljay52aWRlby52MS5SZW5ld0pvYlJlc3BvbnNlIgSItRgDElwKC0NvbXBsZXRlSm9iEiIuZmxpY2sudmlkZW8udjEuQ29tcGxldGVKb2JSZXF1ZXN0GiMuZmxpY2sudmlkZW8udjEuQ29tcGxldGVKb2JSZXNwb25zZSIEiLUYAxJQCgdGYWlsSm9iEh4uZmxpY2sudmlkZW8udjEuRmFpbEpvYlJlcXVlc3QaHy5mbGljay52aWRlby52MS5GYWlsSm9iUmVzcG9uc2UiBIi1GAMSXwoLTGlzdER1ZUpvYnMSIi5mbGljay52aWRlby52MS5MaXN0RHVlSm9ic1JlcXVlc3QaIy5mbGljay52aWRlby52MS5MaXN0RHVlSm9ic1Jlc3BvbnNlIgeQAgGItRgDMrsBChRNZWRpYUpvYkFkbWluU2VydmljZRJSCghMaXN0Sm9icxIdLmZsaWNrLmpvYi52MS5MaXN0Sm9ic1JlcXVlc3QaHi5mbGljay5qb2IudjEuTGlzdEpvYnNSZXNwb25zZSIHkAIBiLUYAxJPCghSZXRyeUpvYhIdLmZsaWNrLmpvYi52MS5SZXRyeUpvYlJlcXVlc3QaHi5mbGljay5qb2IudjEuUmV0cnlKb2JSZXNwb25zZSIEiLUYA2IGcHJvdG8z", [file_flick_access_v1_access, file_flick_job_v1_job, file_flick_user_v1_user]);
 
 /**
  * A video as one viewer sees it.
@@ -96,6 +98,41 @@ export type Video = Message<"flick.video.v1.Video"> & {
    * @generated from field: int64 duration_ms = 14;
    */
   durationMs: bigint;
+
+  /**
+   * Progressive MP4s, narrowest first; `play_url` is one of them. Empty until ready.
+   *
+   * @generated from field: repeated flick.video.v1.Rendition renditions = 15;
+   */
+  renditions: Rendition[];
+
+  /**
+   * HLS master playlist of the same renditions; empty until ready.
+   *
+   * @generated from field: string hls_url = 16;
+   */
+  hlsUrl: string;
+
+  /**
+   * The cover in several sizes and formats; `cover_url` is one of them. Empty until ready.
+   *
+   * @generated from field: repeated flick.video.v1.Cover covers = 17;
+   */
+  covers: Cover[];
+
+  /**
+   * Three seconds as an animated WebP; empty until ready.
+   *
+   * @generated from field: string preview_url = 18;
+   */
+  previewUrl: string;
+
+  /**
+   * ThumbHash of the cover in base64: what to show while it loads. Empty until ready.
+   *
+   * @generated from field: string thumbhash = 19;
+   */
+  thumbhash: string;
 };
 
 /**
@@ -104,6 +141,83 @@ export type Video = Message<"flick.video.v1.Video"> & {
  */
 export const VideoSchema: GenMessage<Video> = /*@__PURE__*/
   messageDesc(file_flick_video_v1_video, 0);
+
+/**
+ * @generated from message flick.video.v1.Rendition
+ */
+export type Rendition = Message<"flick.video.v1.Rendition"> & {
+  /**
+   * Object key between our programs, URL to a viewer.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * @generated from field: int32 width = 2;
+   */
+  width: number;
+
+  /**
+   * @generated from field: int32 height = 3;
+   */
+  height: number;
+
+  /**
+   * Mean bits a second, sound included.
+   *
+   * @generated from field: int32 bitrate = 4;
+   */
+  bitrate: number;
+
+  /**
+   * @generated from field: int64 bytes = 5;
+   */
+  bytes: bigint;
+};
+
+/**
+ * Describes the message flick.video.v1.Rendition.
+ * Use `create(RenditionSchema)` to create a new message.
+ */
+export const RenditionSchema: GenMessage<Rendition> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 1);
+
+/**
+ * @generated from message flick.video.v1.Cover
+ */
+export type Cover = Message<"flick.video.v1.Cover"> & {
+  /**
+   * Object key between our programs, URL to a viewer.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * @generated from field: int32 width = 2;
+   */
+  width: number;
+
+  /**
+   * @generated from field: int32 height = 3;
+   */
+  height: number;
+
+  /**
+   * `image/jpeg` or `image/webp`.
+   *
+   * @generated from field: string type = 4;
+   */
+  type: string;
+};
+
+/**
+ * Describes the message flick.video.v1.Cover.
+ * Use `create(CoverSchema)` to create a new message.
+ */
+export const CoverSchema: GenMessage<Cover> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 2);
 
 /**
  * @generated from message flick.video.v1.GetFeedRequest
@@ -129,7 +243,7 @@ export type GetFeedRequest = Message<"flick.video.v1.GetFeedRequest"> & {
  * Use `create(GetFeedRequestSchema)` to create a new message.
  */
 export const GetFeedRequestSchema: GenMessage<GetFeedRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 1);
+  messageDesc(file_flick_video_v1_video, 3);
 
 /**
  * @generated from message flick.video.v1.GetFeedResponse
@@ -165,7 +279,7 @@ export type GetFeedResponse = Message<"flick.video.v1.GetFeedResponse"> & {
  * Use `create(GetFeedResponseSchema)` to create a new message.
  */
 export const GetFeedResponseSchema: GenMessage<GetFeedResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 2);
+  messageDesc(file_flick_video_v1_video, 4);
 
 /**
  * @generated from message flick.video.v1.GetFeedViewsRequest
@@ -196,7 +310,7 @@ export type GetFeedViewsRequest = Message<"flick.video.v1.GetFeedViewsRequest"> 
  * Use `create(GetFeedViewsRequestSchema)` to create a new message.
  */
 export const GetFeedViewsRequestSchema: GenMessage<GetFeedViewsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 3);
+  messageDesc(file_flick_video_v1_video, 5);
 
 /**
  * Packed lists, each in the order of the ids that were asked for; what is unknown has no likes and no comments.
@@ -227,7 +341,7 @@ export type GetFeedViewsResponse = Message<"flick.video.v1.GetFeedViewsResponse"
  * Use `create(GetFeedViewsResponseSchema)` to create a new message.
  */
 export const GetFeedViewsResponseSchema: GenMessage<GetFeedViewsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 4);
+  messageDesc(file_flick_video_v1_video, 6);
 
 /**
  * @generated from message flick.video.v1.FeedView
@@ -258,7 +372,7 @@ export type FeedView = Message<"flick.video.v1.FeedView"> & {
  * Use `create(FeedViewSchema)` to create a new message.
  */
 export const FeedViewSchema: GenMessage<FeedView> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 5);
+  messageDesc(file_flick_video_v1_video, 7);
 
 /**
  * @generated from message flick.video.v1.ListPublishedRequest
@@ -291,7 +405,7 @@ export type ListPublishedRequest = Message<"flick.video.v1.ListPublishedRequest"
  * Use `create(ListPublishedRequestSchema)` to create a new message.
  */
 export const ListPublishedRequestSchema: GenMessage<ListPublishedRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 6);
+  messageDesc(file_flick_video_v1_video, 8);
 
 /**
  * @generated from message flick.video.v1.ListPublishedResponse
@@ -318,7 +432,90 @@ export type ListPublishedResponse = Message<"flick.video.v1.ListPublishedRespons
  * Use `create(ListPublishedResponseSchema)` to create a new message.
  */
 export const ListPublishedResponseSchema: GenMessage<ListPublishedResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 7);
+  messageDesc(file_flick_video_v1_video, 9);
+
+/**
+ * @generated from message flick.video.v1.GetPublishStatusRequest
+ */
+export type GetPublishStatusRequest = Message<"flick.video.v1.GetPublishStatusRequest"> & {
+  /**
+   * @generated from field: int64 video_id = 1;
+   */
+  videoId: bigint;
+};
+
+/**
+ * Describes the message flick.video.v1.GetPublishStatusRequest.
+ * Use `create(GetPublishStatusRequestSchema)` to create a new message.
+ */
+export const GetPublishStatusRequestSchema: GenMessage<GetPublishStatusRequest> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 10);
+
+/**
+ * @generated from message flick.video.v1.PublishStatus
+ */
+export type PublishStatus = Message<"flick.video.v1.PublishStatus"> & {
+  /**
+   * @generated from field: int64 video_id = 1;
+   */
+  videoId: bigint;
+
+  /**
+   * @generated from field: flick.video.v1.VideoStatus status = 2;
+   */
+  status: VideoStatus;
+
+  /**
+   * How much of the processing is done, 0 to 100.
+   *
+   * @generated from field: int32 percent = 3;
+   */
+  percent: number;
+
+  /**
+   * Why it failed.
+   *
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+};
+
+/**
+ * Describes the message flick.video.v1.PublishStatus.
+ * Use `create(PublishStatusSchema)` to create a new message.
+ */
+export const PublishStatusSchema: GenMessage<PublishStatus> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 11);
+
+/**
+ * @generated from message flick.video.v1.RetryVideoRequest
+ */
+export type RetryVideoRequest = Message<"flick.video.v1.RetryVideoRequest"> & {
+  /**
+   * @generated from field: int64 video_id = 1;
+   */
+  videoId: bigint;
+};
+
+/**
+ * Describes the message flick.video.v1.RetryVideoRequest.
+ * Use `create(RetryVideoRequestSchema)` to create a new message.
+ */
+export const RetryVideoRequestSchema: GenMessage<RetryVideoRequest> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 12);
+
+/**
+ * @generated from message flick.video.v1.RetryVideoResponse
+ */
+export type RetryVideoResponse = Message<"flick.video.v1.RetryVideoResponse"> & {
+};
+
+/**
+ * Describes the message flick.video.v1.RetryVideoResponse.
+ * Use `create(RetryVideoResponseSchema)` to create a new message.
+ */
+export const RetryVideoResponseSchema: GenMessage<RetryVideoResponse> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 13);
 
 /**
  * @generated from message flick.video.v1.DeleteVideoRequest
@@ -335,7 +532,7 @@ export type DeleteVideoRequest = Message<"flick.video.v1.DeleteVideoRequest"> & 
  * Use `create(DeleteVideoRequestSchema)` to create a new message.
  */
 export const DeleteVideoRequestSchema: GenMessage<DeleteVideoRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 8);
+  messageDesc(file_flick_video_v1_video, 14);
 
 /**
  * @generated from message flick.video.v1.DeleteVideoResponse
@@ -348,7 +545,7 @@ export type DeleteVideoResponse = Message<"flick.video.v1.DeleteVideoResponse"> 
  * Use `create(DeleteVideoResponseSchema)` to create a new message.
  */
 export const DeleteVideoResponseSchema: GenMessage<DeleteVideoResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 9);
+  messageDesc(file_flick_video_v1_video, 15);
 
 /**
  * @generated from message flick.video.v1.BatchGetVideosRequest
@@ -374,7 +571,7 @@ export type BatchGetVideosRequest = Message<"flick.video.v1.BatchGetVideosReques
  * Use `create(BatchGetVideosRequestSchema)` to create a new message.
  */
 export const BatchGetVideosRequestSchema: GenMessage<BatchGetVideosRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 10);
+  messageDesc(file_flick_video_v1_video, 16);
 
 /**
  * @generated from message flick.video.v1.BatchGetVideosResponse
@@ -391,7 +588,7 @@ export type BatchGetVideosResponse = Message<"flick.video.v1.BatchGetVideosRespo
  * Use `create(BatchGetVideosResponseSchema)` to create a new message.
  */
 export const BatchGetVideosResponseSchema: GenMessage<BatchGetVideosResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 11);
+  messageDesc(file_flick_video_v1_video, 17);
 
 /**
  * @generated from message flick.video.v1.BatchGetAuthorsRequest
@@ -410,7 +607,7 @@ export type BatchGetAuthorsRequest = Message<"flick.video.v1.BatchGetAuthorsRequ
  * Use `create(BatchGetAuthorsRequestSchema)` to create a new message.
  */
 export const BatchGetAuthorsRequestSchema: GenMessage<BatchGetAuthorsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 12);
+  messageDesc(file_flick_video_v1_video, 18);
 
 /**
  * Packed lists, since a map of thousands costs more to encode than to look up.
@@ -438,7 +635,7 @@ export type BatchGetAuthorsResponse = Message<"flick.video.v1.BatchGetAuthorsRes
  * Use `create(BatchGetAuthorsResponseSchema)` to create a new message.
  */
 export const BatchGetAuthorsResponseSchema: GenMessage<BatchGetAuthorsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 13);
+  messageDesc(file_flick_video_v1_video, 19);
 
 /**
  * @generated from message flick.video.v1.BatchGetWorkCountsRequest
@@ -457,7 +654,7 @@ export type BatchGetWorkCountsRequest = Message<"flick.video.v1.BatchGetWorkCoun
  * Use `create(BatchGetWorkCountsRequestSchema)` to create a new message.
  */
 export const BatchGetWorkCountsRequestSchema: GenMessage<BatchGetWorkCountsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 14);
+  messageDesc(file_flick_video_v1_video, 20);
 
 /**
  * @generated from message flick.video.v1.BatchGetWorkCountsResponse
@@ -474,7 +671,7 @@ export type BatchGetWorkCountsResponse = Message<"flick.video.v1.BatchGetWorkCou
  * Use `create(BatchGetWorkCountsResponseSchema)` to create a new message.
  */
 export const BatchGetWorkCountsResponseSchema: GenMessage<BatchGetWorkCountsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 15);
+  messageDesc(file_flick_video_v1_video, 21);
 
 /**
  * Answer of the streaming upload.
@@ -493,7 +690,7 @@ export type PublishResponse = Message<"flick.video.v1.PublishResponse"> & {
  * Use `create(PublishResponseSchema)` to create a new message.
  */
 export const PublishResponseSchema: GenMessage<PublishResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 16);
+  messageDesc(file_flick_video_v1_video, 22);
 
 /**
  * @generated from message flick.video.v1.Job
@@ -533,6 +730,13 @@ export type Job = Message<"flick.video.v1.Job"> & {
    * @generated from field: int64 lease_ms = 5;
    */
   leaseMs: bigint;
+
+  /**
+   * SHA-256 that the upload should have, in hexadecimal digits; empty when nobody has announced one.
+   *
+   * @generated from field: string sha256 = 20;
+   */
+  sha256: string;
 };
 
 /**
@@ -540,7 +744,7 @@ export type Job = Message<"flick.video.v1.Job"> & {
  * Use `create(JobSchema)` to create a new message.
  */
 export const JobSchema: GenMessage<Job> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 17);
+  messageDesc(file_flick_video_v1_video, 23);
 
 /**
  * @generated from message flick.video.v1.ClaimJobRequest
@@ -557,7 +761,7 @@ export type ClaimJobRequest = Message<"flick.video.v1.ClaimJobRequest"> & {
  * Use `create(ClaimJobRequestSchema)` to create a new message.
  */
 export const ClaimJobRequestSchema: GenMessage<ClaimJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 18);
+  messageDesc(file_flick_video_v1_video, 24);
 
 /**
  * @generated from message flick.video.v1.ClaimJobResponse
@@ -574,7 +778,7 @@ export type ClaimJobResponse = Message<"flick.video.v1.ClaimJobResponse"> & {
  * Use `create(ClaimJobResponseSchema)` to create a new message.
  */
 export const ClaimJobResponseSchema: GenMessage<ClaimJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 19);
+  messageDesc(file_flick_video_v1_video, 25);
 
 /**
  * @generated from message flick.video.v1.RenewJobRequest
@@ -589,6 +793,13 @@ export type RenewJobRequest = Message<"flick.video.v1.RenewJobRequest"> & {
    * @generated from field: int64 fence = 2;
    */
   fence: bigint;
+
+  /**
+   * How much of the work is done, 0 to 100.
+   *
+   * @generated from field: int32 percent = 3;
+   */
+  percent: number;
 };
 
 /**
@@ -596,7 +807,7 @@ export type RenewJobRequest = Message<"flick.video.v1.RenewJobRequest"> & {
  * Use `create(RenewJobRequestSchema)` to create a new message.
  */
 export const RenewJobRequestSchema: GenMessage<RenewJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 20);
+  messageDesc(file_flick_video_v1_video, 26);
 
 /**
  * @generated from message flick.video.v1.RenewJobResponse
@@ -613,7 +824,7 @@ export type RenewJobResponse = Message<"flick.video.v1.RenewJobResponse"> & {
  * Use `create(RenewJobResponseSchema)` to create a new message.
  */
 export const RenewJobResponseSchema: GenMessage<RenewJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 21);
+  messageDesc(file_flick_video_v1_video, 27);
 
 /**
  * @generated from message flick.video.v1.CompleteJobRequest
@@ -655,6 +866,49 @@ export type CompleteJobRequest = Message<"flick.video.v1.CompleteJobRequest"> & 
    * @generated from field: int64 duration_ms = 7;
    */
   durationMs: bigint;
+
+  /**
+   * At most 8, narrowest first.
+   *
+   * @generated from field: repeated flick.video.v1.Rendition renditions = 8;
+   */
+  renditions: Rendition[];
+
+  /**
+   * @generated from field: string hls_key = 9;
+   */
+  hlsKey: string;
+
+  /**
+   * At most 8.
+   *
+   * @generated from field: repeated flick.video.v1.Cover covers = 10;
+   */
+  covers: Cover[];
+
+  /**
+   * @generated from field: string preview_key = 11;
+   */
+  previewKey: string;
+
+  /**
+   * @generated from field: string thumbhash = 12;
+   */
+  thumbhash: string;
+
+  /**
+   * The moment of the video that the cover shows.
+   *
+   * @generated from field: int64 cover_time_ms = 13;
+   */
+  coverTimeMs: bigint;
+
+  /**
+   * SHA-256 that the upload has, in hexadecimal digits.
+   *
+   * @generated from field: string sha256 = 20;
+   */
+  sha256: string;
 };
 
 /**
@@ -662,7 +916,7 @@ export type CompleteJobRequest = Message<"flick.video.v1.CompleteJobRequest"> & 
  * Use `create(CompleteJobRequestSchema)` to create a new message.
  */
 export const CompleteJobRequestSchema: GenMessage<CompleteJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 22);
+  messageDesc(file_flick_video_v1_video, 28);
 
 /**
  * @generated from message flick.video.v1.CompleteJobResponse
@@ -675,7 +929,7 @@ export type CompleteJobResponse = Message<"flick.video.v1.CompleteJobResponse"> 
  * Use `create(CompleteJobResponseSchema)` to create a new message.
  */
 export const CompleteJobResponseSchema: GenMessage<CompleteJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 23);
+  messageDesc(file_flick_video_v1_video, 29);
 
 /**
  * @generated from message flick.video.v1.FailJobRequest
@@ -702,6 +956,13 @@ export type FailJobRequest = Message<"flick.video.v1.FailJobRequest"> & {
    * @generated from field: bool permanent = 4;
    */
   permanent: boolean;
+
+  /**
+   * Nothing went wrong, the worker only has to stop: the attempt does not count, and the job is due at once.
+   *
+   * @generated from field: bool interrupted = 5;
+   */
+  interrupted: boolean;
 };
 
 /**
@@ -709,7 +970,7 @@ export type FailJobRequest = Message<"flick.video.v1.FailJobRequest"> & {
  * Use `create(FailJobRequestSchema)` to create a new message.
  */
 export const FailJobRequestSchema: GenMessage<FailJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 24);
+  messageDesc(file_flick_video_v1_video, 30);
 
 /**
  * @generated from message flick.video.v1.FailJobResponse
@@ -728,7 +989,7 @@ export type FailJobResponse = Message<"flick.video.v1.FailJobResponse"> & {
  * Use `create(FailJobResponseSchema)` to create a new message.
  */
 export const FailJobResponseSchema: GenMessage<FailJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 25);
+  messageDesc(file_flick_video_v1_video, 31);
 
 /**
  * @generated from message flick.video.v1.ListDueJobsRequest
@@ -747,7 +1008,7 @@ export type ListDueJobsRequest = Message<"flick.video.v1.ListDueJobsRequest"> & 
  * Use `create(ListDueJobsRequestSchema)` to create a new message.
  */
 export const ListDueJobsRequestSchema: GenMessage<ListDueJobsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 26);
+  messageDesc(file_flick_video_v1_video, 32);
 
 /**
  * @generated from message flick.video.v1.ListDueJobsResponse
@@ -764,7 +1025,7 @@ export type ListDueJobsResponse = Message<"flick.video.v1.ListDueJobsResponse"> 
  * Use `create(ListDueJobsResponseSchema)` to create a new message.
  */
 export const ListDueJobsResponseSchema: GenMessage<ListDueJobsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 27);
+  messageDesc(file_flick_video_v1_video, 33);
 
 /**
  * @generated from enum flick.video.v1.VideoStatus
@@ -840,7 +1101,28 @@ export const VideoService: GenService<{
     output: typeof ListPublishedResponseSchema;
   },
   /**
-   * Deletes a video of the viewer; deleting what is already gone succeeds.
+   * How far the publishing of a video of the viewer is.
+   *
+   * @generated from rpc flick.video.v1.VideoService.GetPublishStatus
+   */
+  getPublishStatus: {
+    methodKind: "unary";
+    input: typeof GetPublishStatusRequestSchema;
+    output: typeof PublishStatusSchema;
+  },
+  /**
+   * Has a video of the viewer that failed processed once more, or one that waits for its next attempt at once. One that is being
+   * processed, or is ready, stays as it is.
+   *
+   * @generated from rpc flick.video.v1.VideoService.RetryVideo
+   */
+  retryVideo: {
+    methodKind: "unary";
+    input: typeof RetryVideoRequestSchema;
+    output: typeof RetryVideoResponseSchema;
+  },
+  /**
+   * Deletes a video of the viewer, in whatever state it is; deleting what is already gone succeeds.
    *
    * @generated from rpc flick.video.v1.VideoService.DeleteVideo
    */
@@ -930,7 +1212,8 @@ export const MediaJobService: GenService<{
     output: typeof FailJobResponseSchema;
   },
   /**
-   * Jobs that are due and held by nobody, oldest first: those whose event was lost, whose worker died or whose retry has come.
+   * Jobs that are due and held by nobody, in the order in which they should be taken: each author's oldest first, those first whose
+   * authors have the fewest at work.
    *
    * @generated from rpc flick.video.v1.MediaJobService.ListDueJobs
    */
@@ -941,4 +1224,29 @@ export const MediaJobService: GenService<{
   },
 }> = /*@__PURE__*/
   serviceDesc(file_flick_video_v1_video, 1);
+
+/**
+ * Calls of operators, see flick.job.v1.
+ *
+ * @generated from service flick.video.v1.MediaJobAdminService
+ */
+export const MediaJobAdminService: GenService<{
+  /**
+   * @generated from rpc flick.video.v1.MediaJobAdminService.ListJobs
+   */
+  listJobs: {
+    methodKind: "unary";
+    input: typeof ListJobsRequestSchema;
+    output: typeof ListJobsResponseSchema;
+  },
+  /**
+   * @generated from rpc flick.video.v1.MediaJobAdminService.RetryJob
+   */
+  retryJob: {
+    methodKind: "unary";
+    input: typeof RetryJobRequestSchema;
+    output: typeof RetryJobResponseSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_flick_video_v1_video, 2);
 
