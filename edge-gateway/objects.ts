@@ -111,6 +111,13 @@ export function videoObject(video: Video): v.InferOutput<typeof videoSchema> {
     width: video.width,
     height: video.height,
     duration_ms: Number(video.durationMs),
+    renditions: video.renditions.map(({ url, width, height, bitrate, bytes }) => {
+      return { url, width, height, bitrate, bytes: Number(bytes) };
+    }),
+    hls_url: video.hlsUrl,
+    covers: video.covers.map(({ url, width, height, type }) => ({ url, width, height, type })),
+    preview_url: video.previewUrl,
+    thumbhash: video.thumbhash,
   };
 }
 

@@ -26,6 +26,8 @@ export interface JobClaim {
 
 export interface JobOptions<Table extends JobTable> {
   table: Table;
+  /** Columns that a claim (without a percentage) and its renewals change beside the lease. */
+  renewed?: (request: { percent?: number }) => Partial<Table["$inferInsert"]>;
   /** What is said of a job whose workers all died. */
   givenUp: string;
   /** Ends a job as failed. Its row is locked and unfinished. */
@@ -59,7 +61,7 @@ export function createJobs<Table extends JobTable>({ db, now }: Context, options
         const claim = { jobFence: row.jobFence + 1, jobAttempts: row.jobAttempts + 1 };
         await tx
           .update(table)
-          .set({ ...claim, status: "processing", jobDueAt: now() + leaseMs })
+          .set({ ...options.renewed?.({}), ...claim, status: "processing", jobDueAt: now() + leaseMs })
           .where(eq(table.id, id));
         return { row: { ...row, ...claim }, ended: false };
       });
@@ -71,10 +73,10 @@ export function createJobs<Table extends JobTable>({ db, now }: Context, options
       return { row, job: { jobId, fence: BigInt(jobFence), rawKey, attempt, leaseMs: BigInt(leaseMs) } };
     },
 
-    async renewJob(claim: JobClaim) {
+    async renewJob(claim: JobClaim & { percent?: number }) {
       const [result] = await db
         .update(table)
-        .set({ jobDueAt: now() + leaseMs })
+        .set({ ...options.renewed?.(claim), jobDueAt: now() + leaseMs })
         .where(held(claim));
       if (result.affectedRows === 0) throw claimLost();
       return { leaseMs: BigInt(leaseMs) };

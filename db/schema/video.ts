@@ -16,6 +16,15 @@ export const videos = mysqlTable(
     rawKey: varchar({ length: 255 }).notNull(),
     playKey: varchar({ length: 255 }).notNull().default(""),
     coverKey: varchar({ length: 255 }).notNull().default(""),
+    hlsKey: varchar({ length: 255 }).notNull().default(""),
+    previewKey: varchar({ length: 255 }).notNull().default(""),
+    /** JSON lists of what there is beside them, with object keys; `origin-services/video/outputs.ts` writes and reads them. */
+    renditions: varchar({ length: 2000 }).notNull().default(""),
+    covers: varchar({ length: 2000 }).notNull().default(""),
+    /** ThumbHash of the cover, base64. */
+    thumbhash: varchar({ length: 64 }).notNull().default(""),
+    /** The moment that the cover shows. */
+    coverTimeMs: bigint({ mode: "number" }).notNull().default(0),
     width: int().notNull().default(0),
     height: int().notNull().default(0),
     durationMs: bigint({ mode: "number" }).notNull().default(0),
@@ -30,6 +39,8 @@ export const videos = mysqlTable(
     jobAttempts: tinyint().notNull().default(0),
     /** Fencing number of the newest claim: only its holder may finish the job. */
     jobFence: int().notNull().default(0),
+    /** Percent of the work that the holder of the claim has done. */
+    progress: tinyint().notNull().default(0),
     /** Milliseconds since 1970: of an uploaded video, when its job is due; of one in processing, when the claim lapses. */
     jobDueAt: bigint({ mode: "number" }).notNull(),
   },

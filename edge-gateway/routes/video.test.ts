@@ -32,6 +32,11 @@ const video = {
   width: 720,
   height: 1280,
   durationMs: 10_500n,
+  renditions: [{ url: "http://oss/540.mp4", width: 540, height: 960, bitrate: 900_000, bytes: 5_000_000_000n }],
+  hlsUrl: "http://oss/hls.m3u8",
+  covers: [{ url: "http://oss/cover.webp", width: 540, height: 960, type: "image/webp" }],
+  previewUrl: "http://oss/preview.webp",
+  thumbhash: "3OcRJYB4d3h/iIeHeEh3eIhw+j3A",
 };
 
 const videoJson = {
@@ -49,6 +54,11 @@ const videoJson = {
   width: 720,
   height: 1280,
   duration_ms: 10_500,
+  renditions: [{ url: "http://oss/540.mp4", width: 540, height: 960, bitrate: 900_000, bytes: 5_000_000_000 }],
+  hls_url: "http://oss/hls.m3u8",
+  covers: [{ url: "http://oss/cover.webp", width: 540, height: 960, type: "image/webp" }],
+  preview_url: "http://oss/preview.webp",
+  thumbhash: "3OcRJYB4d3h/iIeHeEh3eIhw+j3A",
 };
 
 function answerFeed(): { beforeMs: bigint; count: number; authorization: string | null }[] {

@@ -16,9 +16,14 @@ export type VideoInfo = Pick<
   | "rawKey"
   | "playKey"
   | "coverKey"
+  | "hlsKey"
+  | "previewKey"
   | "width"
   | "height"
   | "durationMs"
+  | "renditions"
+  | "covers"
+  | "thumbhash"
   | "createdAt"
 >;
 
@@ -57,9 +62,14 @@ const videoInfo = hashKind<VideoInfo>({
     rawKey: String,
     playKey: String,
     coverKey: String,
+    hlsKey: String,
+    previewKey: String,
     width: Number,
     height: Number,
     durationMs: Number,
+    renditions: String,
+    covers: String,
+    thumbhash: String,
     createdAt: Number,
   },
 });

@@ -89,6 +89,51 @@ test("a job that is done makes its video ready and visible to everybody", async 
   expect(shown?.author?.id).toBe(BigInt(author.userId));
 });
 
+test("a video that is ready shows its renditions, its stream and its pictures by their URLs", async () => {
+  const job = await claim(await newVideo());
+  const made = {
+    hlsKey: "videos/7/1/hls.m3u8",
+    previewKey: "videos/7/1/preview.webp",
+    thumbhash: "3OcRJYB4d3h/iIeHeEh3eIhw+j3A",
+    renditions: [{ url: "videos/7/1/540.mp4", width: 540, height: 960, bitrate: 900_000, bytes: 5_000_000_000n }],
+    covers: [{ url: "videos/7/1/cover.webp", width: 540, height: 960, type: "image/webp" }],
+  };
+  await origin.jobs.completeJob({ jobId: job.jobId, fence: job.fence, ...outputs, ...made, coverTimeMs: 1500n });
+  const { videos: mine } = await origin.as(author.token).video.listPublished({});
+  const shown = mine.find((video) => video.id === job.jobId);
+  expect(shown?.hlsUrl).toMatch(/^http.*\/videos\/7\/1\/hls\.m3u8$/);
+  expect(shown?.previewUrl).toMatch(/^http.*\/videos\/7\/1\/preview\.webp$/);
+  expect(shown?.thumbhash).toBe(made.thumbhash);
+  expect(shown?.renditions).toMatchObject([{ width: 540, height: 960, bitrate: 900_000, bytes: 5_000_000_000n }]);
+  expect(shown?.renditions[0]?.url).toMatch(/^http.*\/videos\/7\/1\/540\.mp4$/);
+  expect(shown?.covers).toMatchObject([{ width: 540, height: 960, type: "image/webp" }]);
+  expect((await row(job.jobId)).coverTimeMs).toBe(1500);
+});
+
+test("more outputs than there is room for are refused", async () => {
+  const job = await claim(await newVideo());
+  const covers = Array.from({ length: 9 }, () => ({
+    url: "videos/7/1/c.webp",
+    width: 1,
+    height: 1,
+    type: "image/webp",
+  }));
+  const call = origin.jobs.completeJob({ jobId: job.jobId, fence: job.fence, ...outputs, covers });
+  expect(await reason(call)).toBe("INVALID_PARAMETER");
+});
+
+test("a renewal tells how far the work is, and a new claim starts from nothing", async () => {
+  const videoId = await newVideo();
+  const { jobId, fence } = await claim(videoId);
+  await origin.jobs.renewJob({ jobId, fence, percent: 42 });
+  expect((await row(videoId)).progress).toBe(42);
+  await origin.jobs.renewJob({ jobId, fence, percent: 420 });
+  expect((await row(videoId)).progress).toBe(100);
+  await lapse(videoId);
+  await claim(videoId);
+  expect((await row(videoId)).progress).toBe(0);
+});
+
 test("completing twice with one claim is no fault, since the first answer may have been lost", async () => {
   const job = await claim(await newVideo());
   await complete(job);

@@ -3,13 +3,14 @@ import { databaseFault } from "@flick/db/errors.ts";
 import { videos, workCounts } from "@flick/db/schema/video.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
-import type { MediaJobService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import type { CompleteJobRequest, MediaJobService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { eq, sql } from "drizzle-orm";
 
 import { cacheKeys } from "../cache-keys.ts";
 import type { Context } from "../context.ts";
 import { createJobs, type JobClaim } from "../jobs.ts";
 import { feedDays } from "./cached-videos.ts";
+import { encodeCovers, encodeRenditions } from "./outputs.ts";
 
 /** Neighbouring milliseconds that are tried for a place in the feed. */
 const maxFeedTries = 1000;
@@ -19,6 +20,7 @@ export function createMediaJobService(context: Context): ServiceImpl<typeof Medi
   const { db, cache, now } = context;
   const { claim, renewJob, failJob, listDueJobs, held, isCompleted, claimLost } = createJobs(context, {
     table: videos,
+    renewed: ({ percent = 0 }) => ({ progress: Math.min(Math.max(percent, 0), 100) }),
     givenUp: "This video could not be processed. Please upload it again.",
     /** A failed video counts no longer among its author's works. */
     async endAsFailed(tx, row, reason) {
@@ -45,14 +47,13 @@ export function createMediaJobService(context: Context): ServiceImpl<typeof Medi
     },
 
     async completeJob(request) {
-      const { playKey, coverKey, width, height } = request;
-      const durationMs = Number(request.durationMs);
+      const made = columnsOf(request);
       const firstFeedTime = now();
       for (let feedTime = firstFeedTime; feedTime < firstFeedTime + maxFeedTries; feedTime++) {
         try {
           const [result] = await db
             .update(videos)
-            .set({ status: "ready", statusReason: "", playKey, coverKey, width, height, durationMs, feedTime })
+            .set({ ...made, status: "ready", statusReason: "", feedTime })
             .where(held(request));
           if (result.affectedRows === 0 && !(await isCompleted(request))) throw claimLost();
           await showInCache(request);
@@ -79,4 +80,22 @@ export function createMediaJobService(context: Context): ServiceImpl<typeof Medi
       feedTime !== null && cache.add(feedDays, cacheKeys.feedDay(feedTime), { id, feedTime }),
     ]);
   }
+}
+
+function columnsOf(request: CompleteJobRequest) {
+  const { playKey, coverKey, hlsKey, previewKey, thumbhash, width, height } = request;
+  return {
+    playKey,
+    coverKey,
+    hlsKey,
+    previewKey,
+    thumbhash,
+    width,
+    height,
+    renditions: encodeRenditions(request.renditions),
+    covers: encodeCovers(request.covers),
+    durationMs: Number(request.durationMs),
+    coverTimeMs: Number(request.coverTimeMs),
+    progress: 100,
+  };
 }

@@ -7,6 +7,7 @@ import { cacheKeys } from "../cache-keys.ts";
 import type { Context } from "../context.ts";
 import { defaultImages } from "../default-images.ts";
 import type { VideoInfo } from "./cached-videos.ts";
+import { decodeCovers, decodeRenditions } from "./outputs.ts";
 
 type VideoFields = MessageInitShape<typeof VideoSchema>;
 
@@ -96,6 +97,10 @@ export function createVideoView({ clients, objects, cache }: Context): {
     });
   }
 
+  function urlOf(key: string): string {
+    return key ? objects.publicUrl(key) : "";
+  }
+
   async function toVideo(row: VideoInfo, viewerId: number, fromOthers: FromOthers): Promise<VideoFields> {
     const { author, isFavorite, favoriteCount, commentCount } = fromOthers;
     return {
@@ -114,6 +119,11 @@ export function createVideoView({ clients, objects, cache }: Context): {
       width: row.width,
       height: row.height,
       durationMs: BigInt(row.durationMs),
+      renditions: decodeRenditions(row.renditions, objects.publicUrl),
+      hlsUrl: urlOf(row.hlsKey),
+      covers: decodeCovers(row.covers, objects.publicUrl),
+      previewUrl: urlOf(row.previewKey),
+      thumbhash: row.thumbhash,
     };
   }
 }

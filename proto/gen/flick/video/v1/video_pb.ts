@@ -13,7 +13,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flick/video/v1/video.proto.
  */
 export const file_flick_video_v1_video: GenFile = /*@__PURE__*/
-  fileDesc("ChpmbGljay92aWRlby92MS92aWRlby5wcm90bxIOZmxpY2sudmlkZW8udjEivQIKBVZpZGVvEgoKAmlkGAEgASgDEiMKBmF1dGhvchgCIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlchIQCghwbGF5X3VybBgDIAEoCRIRCgljb3Zlcl91cmwYBCABKAkSFgoOZmF2b3JpdGVfY291bnQYBSABKAMSFQoNY29tbWVudF9jb3VudBgGIAEoAxITCgtpc19mYXZvcml0ZRgHIAEoCBINCgV0aXRsZRgIIAEoCRITCgtjcmVhdGVfdGltZRgJIAEoAxIrCgZzdGF0dXMYCiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1zdGF0dXNfcmVhc29uGAsgASgJEg0KBXdpZHRoGAwgASgFEg4KBmhlaWdodBgNIAEoBRITCgtkdXJhdGlvbl9tcxgOIAEoAyIyCg5HZXRGZWVkUmVxdWVzdBIRCgliZWZvcmVfbXMYASABKAMSDQoFY291bnQYAiABKAUidQoPR2V0RmVlZFJlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvEhYKDm5leHRfYmVmb3JlX21zGAIgASgDEhAKCGhhc19tb3JlGAMgASgIEhEKCW5ld2VzdF9tcxgEIAEoAyJMChNHZXRGZWVkVmlld3NSZXF1ZXN0EhEKCXZpZGVvX2lkcxgBIAMoAxISCgphdXRob3JfaWRzGAIgAygDEg4KBnRva2VucxgDIAMoCSJwChRHZXRGZWVkVmlld3NSZXNwb25zZRIXCg9mYXZvcml0ZV9jb3VudHMYASADKAMSFgoOY29tbWVudF9jb3VudHMYAiADKAMSJwoFdmlld3MYAyADKAsyGC5mbGljay52aWRlby52MS5GZWVkVmlldyJDCghGZWVkVmlldxIPCgdyZWZ1c2FsGAEgASgJEhMKC2lzX2Zhdm9yaXRlGAIgAygIEhEKCWlzX2ZvbGxvdxgDIAMoCCJGChRMaXN0UHVibGlzaGVkUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgDEg4KBmN1cnNvchgCIAEoAxINCgVjb3VudBgDIAEoBSJlChVMaXN0UHVibGlzaGVkUmVzcG9uc2USJQoGdmlkZW9zGAEgAygLMhUuZmxpY2sudmlkZW8udjEuVmlkZW8SEwoLbmV4dF9jdXJzb3IYAiABKAMSEAoIaGFzX21vcmUYAyABKAgiJgoSRGVsZXRlVmlkZW9SZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDIhUKE0RlbGV0ZVZpZGVvUmVzcG9uc2UiPQoVQmF0Y2hHZXRWaWRlb3NSZXF1ZXN0EhEKCXZpZGVvX2lkcxgBIAMoAxIRCgl2aWV3ZXJfaWQYAiABKAMiPwoWQmF0Y2hHZXRWaWRlb3NSZXNwb25zZRIlCgZ2aWRlb3MYASADKAsyFS5mbGljay52aWRlby52MS5WaWRlbyIrChZCYXRjaEdldEF1dGhvcnNSZXF1ZXN0EhEKCXZpZGVvX2lkcxgBIAMoAyJAChdCYXRjaEdldEF1dGhvcnNSZXNwb25zZRIRCgl2aWRlb19pZHMYASADKAMSEgoKYXV0aG9yX2lkcxgCIAMoAyItChlCYXRjaEdldFdvcmtDb3VudHNSZXF1ZXN0EhAKCHVzZXJfaWRzGAEgAygDIpMBChpCYXRjaEdldFdvcmtDb3VudHNSZXNwb25zZRJGCgZjb3VudHMYASADKAsyNi5mbGljay52aWRlby52MS5CYXRjaEdldFdvcmtDb3VudHNSZXNwb25zZS5Db3VudHNFbnRyeRotCgtDb3VudHNFbnRyeRILCgNrZXkYASABKAMSDQoFdmFsdWUYAiABKAM6AjgBIiMKD1B1Ymxpc2hSZXNwb25zZRIQCgh2aWRlb19pZBgBIAEoAyJYCgNKb2ISDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDEg8KB3Jhd19rZXkYAyABKAkSDwoHYXR0ZW1wdBgEIAEoBRIQCghsZWFzZV9tcxgFIAEoAyIhCg9DbGFpbUpvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDIkEKEENsYWltSm9iUmVzcG9uc2USJQoDam9iGAEgASgLMhMuZmxpY2sudmlkZW8udjEuSm9iSACIAQFCBgoEX2pvYiIwCg9SZW5ld0pvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDIiQKEFJlbmV3Sm9iUmVzcG9uc2USEAoIbGVhc2VfbXMYASABKAMijAEKEkNvbXBsZXRlSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSEAoIcGxheV9rZXkYAyABKAkSEQoJY292ZXJfa2V5GAQgASgJEg0KBXdpZHRoGAUgASgFEg4KBmhlaWdodBgGIAEoBRITCgtkdXJhdGlvbl9tcxgHIAEoAyIVChNDb21wbGV0ZUpvYlJlc3BvbnNlIlIKDkZhaWxKb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIOCgZyZWFzb24YAyABKAkSEQoJcGVybWFuZW50GAQgASgIIiYKD0ZhaWxKb2JSZXNwb25zZRITCgtyZXRyeV9pbl9tcxgBIAEoAyIjChJMaXN0RHVlSm9ic1JlcXVlc3QSDQoFbGltaXQYASABKAUiJgoTTGlzdER1ZUpvYnNSZXNwb25zZRIPCgdqb2JfaWRzGAEgAygDKpQBCgtWaWRlb1N0YXR1cxIcChhWSURFT19TVEFUVVNfVU5TUEVDSUZJRUQQABIZChVWSURFT19TVEFUVVNfVVBMT0FERUQQARIbChdWSURFT19TVEFUVVNfUFJPQ0VTU0lORxACEhYKElZJREVPX1NUQVRVU19SRUFEWRADEhcKE1ZJREVPX1NUQVRVU19GQUlMRUQQBDLZBQoMVmlkZW9TZXJ2aWNlElMKB0dldEZlZWQSHi5mbGljay52aWRlby52MS5HZXRGZWVkUmVxdWVzdBofLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRSZXNwb25zZSIHkAIBiLUYARJiCgxHZXRGZWVkVmlld3MSIy5mbGljay52aWRlby52MS5HZXRGZWVkVmlld3NSZXF1ZXN0GiQuZmxpY2sudmlkZW8udjEuR2V0RmVlZFZpZXdzUmVzcG9uc2UiB5ACAYi1GAESZQoNTGlzdFB1Ymxpc2hlZBIkLmZsaWNrLnZpZGVvLnYxLkxpc3RQdWJsaXNoZWRSZXF1ZXN0GiUuZmxpY2sudmlkZW8udjEuTGlzdFB1Ymxpc2hlZFJlc3BvbnNlIgeQAgGItRgCElwKC0RlbGV0ZVZpZGVvEiIuZmxpY2sudmlkZW8udjEuRGVsZXRlVmlkZW9SZXF1ZXN0GiMuZmxpY2sudmlkZW8udjEuRGVsZXRlVmlkZW9SZXNwb25zZSIEiLUYAhJoCg5CYXRjaEdldFZpZGVvcxIlLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0VmlkZW9zUmVxdWVzdBomLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0VmlkZW9zUmVzcG9uc2UiB5ACAYi1GAMSawoPQmF0Y2hHZXRBdXRob3JzEiYuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRBdXRob3JzUmVxdWVzdBonLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0QXV0aG9yc1Jlc3BvbnNlIgeQAgGItRgDEnQKEkJhdGNoR2V0V29ya0NvdW50cxIpLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1JlcXVlc3QaKi5mbGljay52aWRlby52MS5CYXRjaEdldFdvcmtDb3VudHNSZXNwb25zZSIHkAIBiLUYAzLMAwoPTWVkaWFKb2JTZXJ2aWNlElMKCENsYWltSm9iEh8uZmxpY2sudmlkZW8udjEuQ2xhaW1Kb2JSZXF1ZXN0GiAuZmxpY2sudmlkZW8udjEuQ2xhaW1Kb2JSZXNwb25zZSIEiLUYAxJTCghSZW5ld0pvYhIfLmZsaWNrLnZpZGVvLnYxLlJlbmV3Sm9iUmVxdWVzdBogLmZsaWNrLnZpZGVvLnYxLlJlbmV3Sm9iUmVzcG9uc2UiBIi1GAMSXAoLQ29tcGxldGVKb2ISIi5mbGljay52aWRlby52MS5Db21wbGV0ZUpvYlJlcXVlc3QaIy5mbGljay52aWRlby52MS5Db21wbGV0ZUpvYlJlc3BvbnNlIgSItRgDElAKB0ZhaWxKb2ISHi5mbGljay52aWRlby52MS5GYWlsSm9iUmVxdWVzdBofLmZsaWNrLnZpZGVvLnYxLkZhaWxKb2JSZXNwb25zZSIEiLUYAxJfCgtMaXN0RHVlSm9icxIiLmZsaWNrLnZpZGVvLnYxLkxpc3REdWVKb2JzUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkxpc3REdWVKb2JzUmVzcG9uc2UiB5ACAYi1GANiBnByb3RvMw", [file_flick_access_v1_access, file_flick_user_v1_user]);
+  fileDesc("ChpmbGljay92aWRlby92MS92aWRlby5wcm90bxIOZmxpY2sudmlkZW8udjEizAMKBVZpZGVvEgoKAmlkGAEgASgDEiMKBmF1dGhvchgCIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlchIQCghwbGF5X3VybBgDIAEoCRIRCgljb3Zlcl91cmwYBCABKAkSFgoOZmF2b3JpdGVfY291bnQYBSABKAMSFQoNY29tbWVudF9jb3VudBgGIAEoAxITCgtpc19mYXZvcml0ZRgHIAEoCBINCgV0aXRsZRgIIAEoCRITCgtjcmVhdGVfdGltZRgJIAEoAxIrCgZzdGF0dXMYCiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1zdGF0dXNfcmVhc29uGAsgASgJEg0KBXdpZHRoGAwgASgFEg4KBmhlaWdodBgNIAEoBRITCgtkdXJhdGlvbl9tcxgOIAEoAxItCgpyZW5kaXRpb25zGA8gAygLMhkuZmxpY2sudmlkZW8udjEuUmVuZGl0aW9uEg8KB2hsc191cmwYECABKAkSJQoGY292ZXJzGBEgAygLMhUuZmxpY2sudmlkZW8udjEuQ292ZXISEwoLcHJldmlld191cmwYEiABKAkSEQoJdGh1bWJoYXNoGBMgASgJIlcKCVJlbmRpdGlvbhILCgN1cmwYASABKAkSDQoFd2lkdGgYAiABKAUSDgoGaGVpZ2h0GAMgASgFEg8KB2JpdHJhdGUYBCABKAUSDQoFYnl0ZXMYBSABKAMiQQoFQ292ZXISCwoDdXJsGAEgASgJEg0KBXdpZHRoGAIgASgFEg4KBmhlaWdodBgDIAEoBRIMCgR0eXBlGAQgASgJIjIKDkdldEZlZWRSZXF1ZXN0EhEKCWJlZm9yZV9tcxgBIAEoAxINCgVjb3VudBgCIAEoBSJ1Cg9HZXRGZWVkUmVzcG9uc2USJQoGdmlkZW9zGAEgAygLMhUuZmxpY2sudmlkZW8udjEuVmlkZW8SFgoObmV4dF9iZWZvcmVfbXMYAiABKAMSEAoIaGFzX21vcmUYAyABKAgSEQoJbmV3ZXN0X21zGAQgASgDIkwKE0dldEZlZWRWaWV3c1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhIKCmF1dGhvcl9pZHMYAiADKAMSDgoGdG9rZW5zGAMgAygJInAKFEdldEZlZWRWaWV3c1Jlc3BvbnNlEhcKD2Zhdm9yaXRlX2NvdW50cxgBIAMoAxIWCg5jb21tZW50X2NvdW50cxgCIAMoAxInCgV2aWV3cxgDIAMoCzIYLmZsaWNrLnZpZGVvLnYxLkZlZWRWaWV3IkMKCEZlZWRWaWV3Eg8KB3JlZnVzYWwYASABKAkSEwoLaXNfZmF2b3JpdGUYAiADKAgSEQoJaXNfZm9sbG93GAMgAygIIkYKFExpc3RQdWJsaXNoZWRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAMSDgoGY3Vyc29yGAIgASgDEg0KBWNvdW50GAMgASgFImUKFUxpc3RQdWJsaXNoZWRSZXNwb25zZRIlCgZ2aWRlb3MYASADKAsyFS5mbGljay52aWRlby52MS5WaWRlbxITCgtuZXh0X2N1cnNvchgCIAEoAxIQCghoYXNfbW9yZRgDIAEoCCImChJEZWxldGVWaWRlb1JlcXVlc3QSEAoIdmlkZW9faWQYASABKAMiFQoTRGVsZXRlVmlkZW9SZXNwb25zZSI9ChVCYXRjaEdldFZpZGVvc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhEKCXZpZXdlcl9pZBgCIAEoAyI/ChZCYXRjaEdldFZpZGVvc1Jlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvIisKFkJhdGNoR2V0QXV0aG9yc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDIkAKF0JhdGNoR2V0QXV0aG9yc1Jlc3BvbnNlEhEKCXZpZGVvX2lkcxgBIAMoAxISCgphdXRob3JfaWRzGAIgAygDIi0KGUJhdGNoR2V0V29ya0NvdW50c1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAMikwEKGkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlEkYKBmNvdW50cxgBIAMoCzI2LmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlLkNvdW50c0VudHJ5Gi0KC0NvdW50c0VudHJ5EgsKA2tleRgBIAEoAxINCgV2YWx1ZRgCIAEoAzoCOAEiIwoPUHVibGlzaFJlc3BvbnNlEhAKCHZpZGVvX2lkGAEgASgDIlgKA0pvYhIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDwoHcmF3X2tleRgDIAEoCRIPCgdhdHRlbXB0GAQgASgFEhAKCGxlYXNlX21zGAUgASgDIiEKD0NsYWltSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMiQQoQQ2xhaW1Kb2JSZXNwb25zZRIlCgNqb2IYASABKAsyEy5mbGljay52aWRlby52MS5Kb2JIAIgBAUIGCgRfam9iIkEKD1JlbmV3Sm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDwoHcGVyY2VudBgDIAEoBSIkChBSZW5ld0pvYlJlc3BvbnNlEhAKCGxlYXNlX21zGAEgASgDIrICChJDb21wbGV0ZUpvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDEhAKCHBsYXlfa2V5GAMgASgJEhEKCWNvdmVyX2tleRgEIAEoCRINCgV3aWR0aBgFIAEoBRIOCgZoZWlnaHQYBiABKAUSEwoLZHVyYXRpb25fbXMYByABKAMSLQoKcmVuZGl0aW9ucxgIIAMoCzIZLmZsaWNrLnZpZGVvLnYxLlJlbmRpdGlvbhIPCgdobHNfa2V5GAkgASgJEiUKBmNvdmVycxgKIAMoCzIVLmZsaWNrLnZpZGVvLnYxLkNvdmVyEhMKC3ByZXZpZXdfa2V5GAsgASgJEhEKCXRodW1iaGFzaBgMIAEoCRIVCg1jb3Zlcl90aW1lX21zGA0gASgDIhUKE0NvbXBsZXRlSm9iUmVzcG9uc2UiUgoORmFpbEpvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDEg4KBnJlYXNvbhgDIAEoCRIRCglwZXJtYW5lbnQYBCABKAgiJgoPRmFpbEpvYlJlc3BvbnNlEhMKC3JldHJ5X2luX21zGAEgASgDIiMKEkxpc3REdWVKb2JzUmVxdWVzdBINCgVsaW1pdBgBIAEoBSImChNMaXN0RHVlSm9ic1Jlc3BvbnNlEg8KB2pvYl9pZHMYASADKAMqlAEKC1ZpZGVvU3RhdHVzEhwKGFZJREVPX1NUQVRVU19VTlNQRUNJRklFRBAAEhkKFVZJREVPX1NUQVRVU19VUExPQURFRBABEhsKF1ZJREVPX1NUQVRVU19QUk9DRVNTSU5HEAISFgoSVklERU9fU1RBVFVTX1JFQURZEAMSFwoTVklERU9fU1RBVFVTX0ZBSUxFRBAEMtkFCgxWaWRlb1NlcnZpY2USUwoHR2V0RmVlZBIeLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRSZXF1ZXN0Gh8uZmxpY2sudmlkZW8udjEuR2V0RmVlZFJlc3BvbnNlIgeQAgGItRgBEmIKDEdldEZlZWRWaWV3cxIjLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRWaWV3c1JlcXVlc3QaJC5mbGljay52aWRlby52MS5HZXRGZWVkVmlld3NSZXNwb25zZSIHkAIBiLUYARJlCg1MaXN0UHVibGlzaGVkEiQuZmxpY2sudmlkZW8udjEuTGlzdFB1Ymxpc2hlZFJlcXVlc3QaJS5mbGljay52aWRlby52MS5MaXN0UHVibGlzaGVkUmVzcG9uc2UiB5ACAYi1GAISXAoLRGVsZXRlVmlkZW8SIi5mbGljay52aWRlby52MS5EZWxldGVWaWRlb1JlcXVlc3QaIy5mbGljay52aWRlby52MS5EZWxldGVWaWRlb1Jlc3BvbnNlIgSItRgCEmgKDkJhdGNoR2V0VmlkZW9zEiUuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRWaWRlb3NSZXF1ZXN0GiYuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRWaWRlb3NSZXNwb25zZSIHkAIBiLUYAxJrCg9CYXRjaEdldEF1dGhvcnMSJi5mbGljay52aWRlby52MS5CYXRjaEdldEF1dGhvcnNSZXF1ZXN0GicuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRBdXRob3JzUmVzcG9uc2UiB5ACAYi1GAMSdAoSQmF0Y2hHZXRXb3JrQ291bnRzEikuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRXb3JrQ291bnRzUmVxdWVzdBoqLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlIgeQAgGItRgDMswDCg9NZWRpYUpvYlNlcnZpY2USUwoIQ2xhaW1Kb2ISHy5mbGljay52aWRlby52MS5DbGFpbUpvYlJlcXVlc3QaIC5mbGljay52aWRlby52MS5DbGFpbUpvYlJlc3BvbnNlIgSItRgDElMKCFJlbmV3Sm9iEh8uZmxpY2sudmlkZW8udjEuUmVuZXdKb2JSZXF1ZXN0GiAuZmxpY2sudmlkZW8udjEuUmVuZXdKb2JSZXNwb25zZSIEiLUYAxJcCgtDb21wbGV0ZUpvYhIiLmZsaWNrLnZpZGVvLnYxLkNvbXBsZXRlSm9iUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkNvbXBsZXRlSm9iUmVzcG9uc2UiBIi1GAMSUAoHRmFpbEpvYhIeLmZsaWNrLnZpZGVvLnYxLkZhaWxKb2JSZXF1ZXN0Gh8uZmxpY2sudmlkZW8udjEuRmFpbEpvYlJlc3BvbnNlIgSItRgDEl8KC0xpc3REdWVKb2JzEiIuZmxpY2sudmlkZW8udjEuTGlzdER1ZUpvYnNSZXF1ZXN0GiMuZmxpY2sudmlkZW8udjEuTGlzdER1ZUpvYnNSZXNwb25zZSIHkAIBiLUYA2IGcHJvdG8z", [file_flick_access_v1_access, file_flick_user_v1_user]);
 
 /**
  * A video as one viewer sees it.
@@ -96,6 +96,41 @@ export type Video = Message<"flick.video.v1.Video"> & {
    * @generated from field: int64 duration_ms = 14;
    */
   durationMs: bigint;
+
+  /**
+   * Progressive MP4s, narrowest first; `play_url` is one of them. Empty until ready.
+   *
+   * @generated from field: repeated flick.video.v1.Rendition renditions = 15;
+   */
+  renditions: Rendition[];
+
+  /**
+   * HLS master playlist of the same renditions; empty until ready.
+   *
+   * @generated from field: string hls_url = 16;
+   */
+  hlsUrl: string;
+
+  /**
+   * The cover in several sizes and formats; `cover_url` is one of them. Empty until ready.
+   *
+   * @generated from field: repeated flick.video.v1.Cover covers = 17;
+   */
+  covers: Cover[];
+
+  /**
+   * Three seconds as an animated WebP; empty until ready.
+   *
+   * @generated from field: string preview_url = 18;
+   */
+  previewUrl: string;
+
+  /**
+   * ThumbHash of the cover in base64: what to show while it loads. Empty until ready.
+   *
+   * @generated from field: string thumbhash = 19;
+   */
+  thumbhash: string;
 };
 
 /**
@@ -104,6 +139,83 @@ export type Video = Message<"flick.video.v1.Video"> & {
  */
 export const VideoSchema: GenMessage<Video> = /*@__PURE__*/
   messageDesc(file_flick_video_v1_video, 0);
+
+/**
+ * @generated from message flick.video.v1.Rendition
+ */
+export type Rendition = Message<"flick.video.v1.Rendition"> & {
+  /**
+   * Object key between our programs, URL to a viewer.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * @generated from field: int32 width = 2;
+   */
+  width: number;
+
+  /**
+   * @generated from field: int32 height = 3;
+   */
+  height: number;
+
+  /**
+   * Mean bits a second, sound included.
+   *
+   * @generated from field: int32 bitrate = 4;
+   */
+  bitrate: number;
+
+  /**
+   * @generated from field: int64 bytes = 5;
+   */
+  bytes: bigint;
+};
+
+/**
+ * Describes the message flick.video.v1.Rendition.
+ * Use `create(RenditionSchema)` to create a new message.
+ */
+export const RenditionSchema: GenMessage<Rendition> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 1);
+
+/**
+ * @generated from message flick.video.v1.Cover
+ */
+export type Cover = Message<"flick.video.v1.Cover"> & {
+  /**
+   * Object key between our programs, URL to a viewer.
+   *
+   * @generated from field: string url = 1;
+   */
+  url: string;
+
+  /**
+   * @generated from field: int32 width = 2;
+   */
+  width: number;
+
+  /**
+   * @generated from field: int32 height = 3;
+   */
+  height: number;
+
+  /**
+   * `image/jpeg` or `image/webp`.
+   *
+   * @generated from field: string type = 4;
+   */
+  type: string;
+};
+
+/**
+ * Describes the message flick.video.v1.Cover.
+ * Use `create(CoverSchema)` to create a new message.
+ */
+export const CoverSchema: GenMessage<Cover> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 2);
 
 /**
  * @generated from message flick.video.v1.GetFeedRequest
@@ -129,7 +241,7 @@ export type GetFeedRequest = Message<"flick.video.v1.GetFeedRequest"> & {
  * Use `create(GetFeedRequestSchema)` to create a new message.
  */
 export const GetFeedRequestSchema: GenMessage<GetFeedRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 1);
+  messageDesc(file_flick_video_v1_video, 3);
 
 /**
  * @generated from message flick.video.v1.GetFeedResponse
@@ -165,7 +277,7 @@ export type GetFeedResponse = Message<"flick.video.v1.GetFeedResponse"> & {
  * Use `create(GetFeedResponseSchema)` to create a new message.
  */
 export const GetFeedResponseSchema: GenMessage<GetFeedResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 2);
+  messageDesc(file_flick_video_v1_video, 4);
 
 /**
  * @generated from message flick.video.v1.GetFeedViewsRequest
@@ -196,7 +308,7 @@ export type GetFeedViewsRequest = Message<"flick.video.v1.GetFeedViewsRequest"> 
  * Use `create(GetFeedViewsRequestSchema)` to create a new message.
  */
 export const GetFeedViewsRequestSchema: GenMessage<GetFeedViewsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 3);
+  messageDesc(file_flick_video_v1_video, 5);
 
 /**
  * Packed lists, each in the order of the ids that were asked for; what is unknown has no likes and no comments.
@@ -227,7 +339,7 @@ export type GetFeedViewsResponse = Message<"flick.video.v1.GetFeedViewsResponse"
  * Use `create(GetFeedViewsResponseSchema)` to create a new message.
  */
 export const GetFeedViewsResponseSchema: GenMessage<GetFeedViewsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 4);
+  messageDesc(file_flick_video_v1_video, 6);
 
 /**
  * @generated from message flick.video.v1.FeedView
@@ -258,7 +370,7 @@ export type FeedView = Message<"flick.video.v1.FeedView"> & {
  * Use `create(FeedViewSchema)` to create a new message.
  */
 export const FeedViewSchema: GenMessage<FeedView> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 5);
+  messageDesc(file_flick_video_v1_video, 7);
 
 /**
  * @generated from message flick.video.v1.ListPublishedRequest
@@ -291,7 +403,7 @@ export type ListPublishedRequest = Message<"flick.video.v1.ListPublishedRequest"
  * Use `create(ListPublishedRequestSchema)` to create a new message.
  */
 export const ListPublishedRequestSchema: GenMessage<ListPublishedRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 6);
+  messageDesc(file_flick_video_v1_video, 8);
 
 /**
  * @generated from message flick.video.v1.ListPublishedResponse
@@ -318,7 +430,7 @@ export type ListPublishedResponse = Message<"flick.video.v1.ListPublishedRespons
  * Use `create(ListPublishedResponseSchema)` to create a new message.
  */
 export const ListPublishedResponseSchema: GenMessage<ListPublishedResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 7);
+  messageDesc(file_flick_video_v1_video, 9);
 
 /**
  * @generated from message flick.video.v1.DeleteVideoRequest
@@ -335,7 +447,7 @@ export type DeleteVideoRequest = Message<"flick.video.v1.DeleteVideoRequest"> & 
  * Use `create(DeleteVideoRequestSchema)` to create a new message.
  */
 export const DeleteVideoRequestSchema: GenMessage<DeleteVideoRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 8);
+  messageDesc(file_flick_video_v1_video, 10);
 
 /**
  * @generated from message flick.video.v1.DeleteVideoResponse
@@ -348,7 +460,7 @@ export type DeleteVideoResponse = Message<"flick.video.v1.DeleteVideoResponse"> 
  * Use `create(DeleteVideoResponseSchema)` to create a new message.
  */
 export const DeleteVideoResponseSchema: GenMessage<DeleteVideoResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 9);
+  messageDesc(file_flick_video_v1_video, 11);
 
 /**
  * @generated from message flick.video.v1.BatchGetVideosRequest
@@ -374,7 +486,7 @@ export type BatchGetVideosRequest = Message<"flick.video.v1.BatchGetVideosReques
  * Use `create(BatchGetVideosRequestSchema)` to create a new message.
  */
 export const BatchGetVideosRequestSchema: GenMessage<BatchGetVideosRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 10);
+  messageDesc(file_flick_video_v1_video, 12);
 
 /**
  * @generated from message flick.video.v1.BatchGetVideosResponse
@@ -391,7 +503,7 @@ export type BatchGetVideosResponse = Message<"flick.video.v1.BatchGetVideosRespo
  * Use `create(BatchGetVideosResponseSchema)` to create a new message.
  */
 export const BatchGetVideosResponseSchema: GenMessage<BatchGetVideosResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 11);
+  messageDesc(file_flick_video_v1_video, 13);
 
 /**
  * @generated from message flick.video.v1.BatchGetAuthorsRequest
@@ -410,7 +522,7 @@ export type BatchGetAuthorsRequest = Message<"flick.video.v1.BatchGetAuthorsRequ
  * Use `create(BatchGetAuthorsRequestSchema)` to create a new message.
  */
 export const BatchGetAuthorsRequestSchema: GenMessage<BatchGetAuthorsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 12);
+  messageDesc(file_flick_video_v1_video, 14);
 
 /**
  * Packed lists, since a map of thousands costs more to encode than to look up.
@@ -438,7 +550,7 @@ export type BatchGetAuthorsResponse = Message<"flick.video.v1.BatchGetAuthorsRes
  * Use `create(BatchGetAuthorsResponseSchema)` to create a new message.
  */
 export const BatchGetAuthorsResponseSchema: GenMessage<BatchGetAuthorsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 13);
+  messageDesc(file_flick_video_v1_video, 15);
 
 /**
  * @generated from message flick.video.v1.BatchGetWorkCountsRequest
@@ -457,7 +569,7 @@ export type BatchGetWorkCountsRequest = Message<"flick.video.v1.BatchGetWorkCoun
  * Use `create(BatchGetWorkCountsRequestSchema)` to create a new message.
  */
 export const BatchGetWorkCountsRequestSchema: GenMessage<BatchGetWorkCountsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 14);
+  messageDesc(file_flick_video_v1_video, 16);
 
 /**
  * @generated from message flick.video.v1.BatchGetWorkCountsResponse
@@ -474,7 +586,7 @@ export type BatchGetWorkCountsResponse = Message<"flick.video.v1.BatchGetWorkCou
  * Use `create(BatchGetWorkCountsResponseSchema)` to create a new message.
  */
 export const BatchGetWorkCountsResponseSchema: GenMessage<BatchGetWorkCountsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 15);
+  messageDesc(file_flick_video_v1_video, 17);
 
 /**
  * Answer of the streaming upload.
@@ -493,7 +605,7 @@ export type PublishResponse = Message<"flick.video.v1.PublishResponse"> & {
  * Use `create(PublishResponseSchema)` to create a new message.
  */
 export const PublishResponseSchema: GenMessage<PublishResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 16);
+  messageDesc(file_flick_video_v1_video, 18);
 
 /**
  * @generated from message flick.video.v1.Job
@@ -540,7 +652,7 @@ export type Job = Message<"flick.video.v1.Job"> & {
  * Use `create(JobSchema)` to create a new message.
  */
 export const JobSchema: GenMessage<Job> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 17);
+  messageDesc(file_flick_video_v1_video, 19);
 
 /**
  * @generated from message flick.video.v1.ClaimJobRequest
@@ -557,7 +669,7 @@ export type ClaimJobRequest = Message<"flick.video.v1.ClaimJobRequest"> & {
  * Use `create(ClaimJobRequestSchema)` to create a new message.
  */
 export const ClaimJobRequestSchema: GenMessage<ClaimJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 18);
+  messageDesc(file_flick_video_v1_video, 20);
 
 /**
  * @generated from message flick.video.v1.ClaimJobResponse
@@ -574,7 +686,7 @@ export type ClaimJobResponse = Message<"flick.video.v1.ClaimJobResponse"> & {
  * Use `create(ClaimJobResponseSchema)` to create a new message.
  */
 export const ClaimJobResponseSchema: GenMessage<ClaimJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 19);
+  messageDesc(file_flick_video_v1_video, 21);
 
 /**
  * @generated from message flick.video.v1.RenewJobRequest
@@ -589,6 +701,13 @@ export type RenewJobRequest = Message<"flick.video.v1.RenewJobRequest"> & {
    * @generated from field: int64 fence = 2;
    */
   fence: bigint;
+
+  /**
+   * How much of the work is done, 0 to 100.
+   *
+   * @generated from field: int32 percent = 3;
+   */
+  percent: number;
 };
 
 /**
@@ -596,7 +715,7 @@ export type RenewJobRequest = Message<"flick.video.v1.RenewJobRequest"> & {
  * Use `create(RenewJobRequestSchema)` to create a new message.
  */
 export const RenewJobRequestSchema: GenMessage<RenewJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 20);
+  messageDesc(file_flick_video_v1_video, 22);
 
 /**
  * @generated from message flick.video.v1.RenewJobResponse
@@ -613,7 +732,7 @@ export type RenewJobResponse = Message<"flick.video.v1.RenewJobResponse"> & {
  * Use `create(RenewJobResponseSchema)` to create a new message.
  */
 export const RenewJobResponseSchema: GenMessage<RenewJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 21);
+  messageDesc(file_flick_video_v1_video, 23);
 
 /**
  * @generated from message flick.video.v1.CompleteJobRequest
@@ -655,6 +774,42 @@ export type CompleteJobRequest = Message<"flick.video.v1.CompleteJobRequest"> & 
    * @generated from field: int64 duration_ms = 7;
    */
   durationMs: bigint;
+
+  /**
+   * At most 8, narrowest first.
+   *
+   * @generated from field: repeated flick.video.v1.Rendition renditions = 8;
+   */
+  renditions: Rendition[];
+
+  /**
+   * @generated from field: string hls_key = 9;
+   */
+  hlsKey: string;
+
+  /**
+   * At most 8.
+   *
+   * @generated from field: repeated flick.video.v1.Cover covers = 10;
+   */
+  covers: Cover[];
+
+  /**
+   * @generated from field: string preview_key = 11;
+   */
+  previewKey: string;
+
+  /**
+   * @generated from field: string thumbhash = 12;
+   */
+  thumbhash: string;
+
+  /**
+   * The moment of the video that the cover shows.
+   *
+   * @generated from field: int64 cover_time_ms = 13;
+   */
+  coverTimeMs: bigint;
 };
 
 /**
@@ -662,7 +817,7 @@ export type CompleteJobRequest = Message<"flick.video.v1.CompleteJobRequest"> & 
  * Use `create(CompleteJobRequestSchema)` to create a new message.
  */
 export const CompleteJobRequestSchema: GenMessage<CompleteJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 22);
+  messageDesc(file_flick_video_v1_video, 24);
 
 /**
  * @generated from message flick.video.v1.CompleteJobResponse
@@ -675,7 +830,7 @@ export type CompleteJobResponse = Message<"flick.video.v1.CompleteJobResponse"> 
  * Use `create(CompleteJobResponseSchema)` to create a new message.
  */
 export const CompleteJobResponseSchema: GenMessage<CompleteJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 23);
+  messageDesc(file_flick_video_v1_video, 25);
 
 /**
  * @generated from message flick.video.v1.FailJobRequest
@@ -709,7 +864,7 @@ export type FailJobRequest = Message<"flick.video.v1.FailJobRequest"> & {
  * Use `create(FailJobRequestSchema)` to create a new message.
  */
 export const FailJobRequestSchema: GenMessage<FailJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 24);
+  messageDesc(file_flick_video_v1_video, 26);
 
 /**
  * @generated from message flick.video.v1.FailJobResponse
@@ -728,7 +883,7 @@ export type FailJobResponse = Message<"flick.video.v1.FailJobResponse"> & {
  * Use `create(FailJobResponseSchema)` to create a new message.
  */
 export const FailJobResponseSchema: GenMessage<FailJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 25);
+  messageDesc(file_flick_video_v1_video, 27);
 
 /**
  * @generated from message flick.video.v1.ListDueJobsRequest
@@ -747,7 +902,7 @@ export type ListDueJobsRequest = Message<"flick.video.v1.ListDueJobsRequest"> & 
  * Use `create(ListDueJobsRequestSchema)` to create a new message.
  */
 export const ListDueJobsRequestSchema: GenMessage<ListDueJobsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 26);
+  messageDesc(file_flick_video_v1_video, 28);
 
 /**
  * @generated from message flick.video.v1.ListDueJobsResponse
@@ -764,7 +919,7 @@ export type ListDueJobsResponse = Message<"flick.video.v1.ListDueJobsResponse"> 
  * Use `create(ListDueJobsResponseSchema)` to create a new message.
  */
 export const ListDueJobsResponseSchema: GenMessage<ListDueJobsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 27);
+  messageDesc(file_flick_video_v1_video, 29);
 
 /**
  * @generated from enum flick.video.v1.VideoStatus
