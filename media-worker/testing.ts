@@ -30,6 +30,8 @@ interface TestJob<Completed> {
   completed: Completed[];
   failed: Pick<FailJobRequest, "reason" | "permanent">[];
   renewals: number;
+  /** What renewals told of the progress. */
+  percents: number[];
 }
 
 export type TestVideo = TestJob<CompleteJobRequest>;
@@ -91,9 +93,10 @@ export function startJobService(options: { leaseMs: number; retryMs?: number }):
         const attempt = ++job.attempts;
         return { job, told: { jobId, fence, rawKey: job.rawKey, attempt, leaseMs: BigInt(leaseMs) } };
       },
-      renewJob(claim: Claimed) {
+      renewJob(claim: Claimed & { percent?: number }) {
         const job = held(claim);
         job.renewals++;
+        if (claim.percent) job.percents.push(claim.percent);
         job.dueAt = Date.now() + leaseMs;
         return { leaseMs: BigInt(leaseMs) };
       },
@@ -187,7 +190,7 @@ interface Claimed {
 
 function newJob<Completed>(rawKey: string): TestJob<Completed> {
   const counts = { fence: 0n, attempts: 0, renewals: 0 };
-  return { rawKey, status: "uploaded", dueAt: 0, completed: [], failed: [], ...counts };
+  return { rawKey, status: "uploaded", dueAt: 0, completed: [], failed: [], percents: [], ...counts };
 }
 
 /** Makes a clip with FFmpeg's own sources. @param args all but the program's name; the last one is the file. */
