@@ -5,8 +5,8 @@ import { pictureOf } from "./testing-probe.ts";
 
 test.each(["smpte2084", "arib-std-b67"])("%s is tone-mapped to BT.709", (colorTransfer) => {
   const { filter, tags } = planColour(pictureOf({ colorTransfer, colorSpace: "bt2020nc", pixelFormat: "yuv420p10le" }));
-  expect(filter).toContain(`transferin=${colorTransfer}`);
-  expect(filter).toContain("tonemap=tonemap=hable");
+  expect(filter).toContain(`color_trc=${colorTransfer}:colorspace=bt2020nc`);
+  expect(filter).toContain("zscale=primaries=bt709,tonemap=tonemap=mobius:desat=0:peak=4.93,zscale");
   expect(filter).toEndWith("zscale=transfer=bt709:matrix=bt709:range=tv,format=yuv420p");
   expect(tags.space).toBe("bt709");
 });

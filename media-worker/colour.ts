@@ -14,23 +14,30 @@ const pal = { space: "bt470bg", primaries: "bt470bg", transfer: "gamma28" };
 const hdrTransfers = new Set(["smpte2084", "arib-std-b67"]);
 /** Nits of white in standard range, by ITU-R BT.2408. */
 const whiteNits = 203;
+/** What is brighter is all white; phones and most films stay below. */
+const peakNits = 1000;
 
 /**
- * High dynamic range (PQ and HLG) is mapped to BT.709 with the Hable curve; wide gamut is converted. Everything else keeps its matrix
+ * High dynamic range (PQ and HLG) is mapped to BT.709 by a curve that leaves dark and middle tones as they are (Möbius); wide gamut is converted. Everything else keeps its matrix
  * and is tagged with it: where a file does not tell, by the size of its picture, as players guess.
  */
 export function planColour(video: ProbedStream): Colour {
   const { colorSpace, colorPrimaries, colorTransfer } = video;
   const hdr = hdrTransfers.has(colorTransfer ?? "");
   if (hdr || colorSpace?.startsWith("bt2020") || colorPrimaries === "bt2020") {
-    const transfer = hdr ? colorTransfer : "bt709";
-    const given = `transferin=${transfer}:primariesin=bt2020:matrixin=bt2020nc:rangein=tv`;
-    const toLinear = `zscale=${given}:transfer=linear:npl=${whiteNits},format=gbrpf32le`;
-    const mapped = hdr ? ",tonemap=tonemap=hable:desat=0" : "";
-    const filter =
-      `format=yuv420p10le,${toLinear},zscale=primaries=bt709${mapped},` +
-      "zscale=transfer=bt709:matrix=bt709:range=tv,format=yuv420p";
-    return { filter, tags: bt709 };
+    // What a file leaves out would keep zscale from finding a way, and it waits for ever then.
+    const given = `color_primaries=bt2020:color_trc=${hdr ? colorTransfer : "bt709"}:colorspace=bt2020nc:range=tv`;
+    const filter = [
+      "format=yuv420p10le",
+      `setparams=${given}`,
+      `zscale=transfer=linear:npl=${whiteNits}`,
+      "format=gbrpf32le",
+      "zscale=primaries=bt709",
+      ...(hdr ? [`tonemap=tonemap=mobius:desat=0:peak=${(peakNits / whiteNits).toFixed(2)}`] : []),
+      "zscale=transfer=bt709:matrix=bt709:range=tv",
+      "format=yuv420p",
+    ];
+    return { filter: filter.join(","), tags: bt709 };
   }
   if (colorSpace === "gbr" || /^(gbr|rgb|bgr|argb|abgr)/.test(video.pixelFormat ?? "")) {
     return { filter: "format=yuv420p", tags: bt709 };

@@ -14,14 +14,13 @@ import * as sound from "./plan-sound.ts";
 import { chooseStreams, planVideo, runTimeLimitMs, type Plan } from "./plan.ts";
 import { masterPlaylist } from "./playlist.ts";
 import type { Probe } from "./probe.ts";
-import { blame, checkResult, whyUndecodable } from "./verdict.ts";
+import { blame, checkResult, whyUndecodable, whyUnreadable } from "./verdict.ts";
 
 export interface MakeOptions {
   ffmpeg: Ffmpeg;
   /** Holds the upload; everything is made here. */
   dir: string;
   limits: Limits;
-  source: Probe;
   inputBytes: number;
   signal: AbortSignal;
 }
@@ -57,6 +56,8 @@ interface MadeFile {
 const playWidth = 720;
 /** Share of the work that lies in the run that decodes. */
 const decodingShare = 0.85;
+/** The limiter and the encoder are asked so often for the level that is wanted. */
+const maxSoundTries = 3;
 const headBytes = 4096;
 const loudnessTailBytes = 4096;
 
@@ -68,9 +69,10 @@ const loudnessTailBytes = 4096;
  * @throws {BadUpload} when the file is at fault.
  */
 export async function makeVideo(options: MakeOptions, onShare: (share: number) => void): Promise<MadeFiles> {
-  const { ffmpeg, dir, limits, source, inputBytes, signal } = options;
+  const { ffmpeg, dir, limits, inputBytes, signal } = options;
+  const source = await probeInput(options);
   const chosen = chooseStreams(source, limits);
-  const packets = await readPackets(options, chosen);
+  const packets = await readPackets(options, source, chosen);
   const conforms = packets.length > 0 && mayConform(chosen.video, source, inputBytes);
   const isWhole = conforms && pictureConforms(chosen.video, source, packets);
   let plan = planVideo(source, limits, { conforms: isWhole, bytes: inputBytes });
@@ -118,9 +120,18 @@ export async function makeVideo(options: MakeOptions, onShare: (share: number) =
   return { ...(await gather(dir, plan, coverPlan)), durationMs, coverTimeMs, copied };
 }
 
+async function probeInput({ ffmpeg, dir, limits, signal }: MakeOptions): Promise<Probe> {
+  try {
+    return await ffmpeg.probe(dir, inputFile, { maxPixels: limits.maxPixels, formats: videoFormats, signal });
+  } catch (error) {
+    throw blame(error, (failure) => whyUnreadable(failure, limits));
+  }
+}
+
 /** Only where it may save an encoding; a file whose packets cannot be listed is none of those. */
 async function readPackets(
-  { ffmpeg, dir, limits, source, inputBytes, signal }: MakeOptions,
+  { ffmpeg, dir, limits, inputBytes, signal }: MakeOptions,
+  source: Probe,
   chosen: ReturnType<typeof chooseStreams>,
 ): Promise<Packet[]> {
   const pictureMay = mayConform(chosen.video, source, inputBytes);
@@ -159,10 +170,12 @@ async function makeSound(
     await run(options, sound.copySound(stream, hostileVideoOptions(limits.maxPixels), limits, timeLimitMs));
     return true;
   }
-  const leveling = sound.planLeveling(measured);
-  await ffmpeg.run(dir, sound.planSound(leveling, limits, timeLimitMs), signal);
-  const corrected = sound.correctLeveling(leveling, await readLoudness(dir, sound.loudnessFiles.after));
-  if (corrected) await ffmpeg.run(dir, sound.planSound(corrected, limits, timeLimitMs), signal);
+  let leveling: sound.Leveling | null = sound.planLeveling(measured);
+  for (let tries = 0; leveling && tries < maxSoundTries; tries++) {
+    await ffmpeg.run(dir, sound.planSound(leveling, limits, timeLimitMs), signal);
+    await ffmpeg.run(dir, sound.measureSound(limits, timeLimitMs), signal);
+    leveling = sound.correctLeveling(leveling, await readLoudness(dir, sound.loudnessFiles.after));
+  }
   return false;
 }
 

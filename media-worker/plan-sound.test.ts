@@ -18,23 +18,32 @@ test("silence, and what is too short to be measured, has none", () => {
 
 describe("the level", () => {
   test.each([
-    ["quiet sound is turned up", { lufs: -20, peak: -12 }, { gain: 6, limit: false }],
-    ["loud sound is turned down", { lufs: -8, peak: 1 }, { gain: -6, limit: false }],
-    ["its peaks are held where they would be cut off", { lufs: -24, peak: -3 }, { gain: 10, limit: true }],
-    ["very quiet sound is turned up only so far", { lufs: -50, peak: -40 }, { gain: 20, limit: false }],
-    ["noise is left alone", { lufs: -65, peak: -50 }, { gain: 0, limit: false }],
-    ["silence is left alone", { lufs: null, peak: null }, { gain: 0, limit: false }],
-    ["a click too short to be measured is held", { lufs: null, peak: 0 }, { gain: 0, limit: true }],
+    ["quiet sound is turned up", { lufs: -20, peak: -12 }, { gain: 6, ceiling: null }],
+    ["loud sound is turned down", { lufs: -8, peak: 1 }, { gain: -6, ceiling: null }],
+    ["its peaks are held where they would be cut off", { lufs: -24, peak: -3 }, { gain: 10, ceiling: -2.2 }],
+    ["very quiet sound is turned up only so far", { lufs: -50, peak: -40 }, { gain: 20, ceiling: null }],
+    ["noise is left alone", { lufs: -65, peak: -50 }, { gain: 0, ceiling: null }],
+    ["silence is left alone", { lufs: null, peak: null }, { gain: 0, ceiling: null }],
+    ["a click too short to be measured is held", { lufs: null, peak: 0 }, { gain: 0, ceiling: -2.2 }],
   ])("%s", (_what, loudness, leveling) => {
     expect(planLeveling(loudness)).toEqual(leveling);
   });
 
   test("is corrected where the limiter took too much away, and only then", () => {
-    const limited = { gain: 10, limit: true };
-    expect(correctLeveling(limited, { lufs: -15.2, peak: -2 })).toEqual({ gain: 11.2, limit: true });
+    const limited = { gain: 10, ceiling: -2.2 };
+    expect(correctLeveling(limited, { lufs: -15.2, peak: -2 })).toEqual({ gain: 11.2, ceiling: -2.2 });
     expect(correctLeveling(limited, { lufs: -14.3, peak: -2 })).toBeNull();
-    expect(correctLeveling({ gain: 10, limit: false }, { lufs: -16, peak: -2 })).toBeNull();
-    expect(correctLeveling({ gain: 19.5, limit: true }, { lufs: -17, peak: -2 })).toEqual({ gain: 20, limit: true });
+    expect(correctLeveling({ gain: 10, ceiling: null }, { lufs: -16, peak: -2 })).toBeNull();
+    expect(correctLeveling({ gain: 19.5, ceiling: -2.2 }, { lufs: -17, peak: -2 })).toEqual({
+      gain: 20,
+      ceiling: -2.2,
+    });
+  });
+
+  test("is corrected where peaks came back from the encoder", () => {
+    expect(correctLeveling({ gain: 3, ceiling: null }, { lufs: -14, peak: -0.3 })).toEqual({ gain: 3, ceiling: -2.7 });
+    expect(correctLeveling({ gain: 3, ceiling: -2.2 }, { lufs: -14, peak: -0.5 })).toEqual({ gain: 3, ceiling: -3 });
+    expect(correctLeveling({ gain: 3, ceiling: -8.9 }, { lufs: -14, peak: 3 })).toEqual({ gain: 3, ceiling: -9 });
   });
 });
 
@@ -52,9 +61,9 @@ test("a sound is taken over when it is AAC-LC in stereo at 48 kHz, as loud as al
 });
 
 test("the sound becomes AAC-LC in stereo at 48 kHz, with the limiter at four times the rate", () => {
-  const options = planSound({ gain: 6, limit: true }, defaultLimits, 1000).outputs[0]?.options.join(" ");
+  const options = planSound({ gain: 6, ceiling: -2.2 }, defaultLimits, 1000).outputs[0]?.options.join(" ");
   expect(options).toContain("volume=6dB,aresample=192000,alimiter=limit=0.7762:");
   expect(options).toContain("-c:a aac -profile:a aac_low -b:a 128000 -ar 48000 -ac 2");
-  const plain = planSound({ gain: 6, limit: false }, defaultLimits, 1000).outputs[0]?.options.join(" ");
+  const plain = planSound({ gain: 6, ceiling: null }, defaultLimits, 1000).outputs[0]?.options.join(" ");
   expect(plain).not.toContain("alimiter");
 });

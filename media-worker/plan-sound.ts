@@ -14,8 +14,8 @@ export interface Loudness {
 export interface Leveling {
   /** In decibels. */
   gain: number;
-  /** Holds what would become louder than {@link limiterPeak}. */
-  limit: boolean;
+  /** Nothing may become louder than this, in dBTP before it is encoded; null where nothing would. */
+  ceiling: number | null;
 }
 
 /** Stereo at 48 kHz in 32-bit floats, so that nothing is clipped before it is turned down. */
@@ -23,13 +23,13 @@ const rawSoundFile = "sound.wav";
 export const soundFile = "sound.m4a";
 export const soundBytesPerSecond = 48_000 * 2 * 4;
 
-const loudnessFile = "loudness.txt";
-const leveledFile = "leveled.txt";
 const targetLufs = -14;
 const maxPeak = -1;
 /** AAC gives back peaks that are a little higher than those it was given. */
 const encoderOvershoot = 0.7;
-const limiterPeak = maxPeak - 1.2;
+const firstCeiling = maxPeak - 1.2;
+/** A limiter that takes more than this away does more harm than a peak. */
+const lowestCeiling = -9;
 /** What is quieter than the target by more than this stays quieter: it would be noise that is turned up. */
 const maxGain = 20;
 /** Below this there is only noise. */
@@ -44,12 +44,12 @@ const measure = (file: string) => `ebur128=metadata=1:peak=true:framelog=verbose
 export function measuredSound({ index }: ProbedStream): { file: string; options: string[] } {
   // Silence where the sound begins late or has gaps, so that it stays within 30 ms of the picture.
   const clock = "aresample=48000:async=1:first_pts=0:min_hard_comp=0.03,aformat=channel_layouts=stereo";
-  const options = ["-map", `0:${index}`, "-af", `${clock},${measure(loudnessFile)}`];
+  const options = ["-map", `0:${index}`, "-af", `${clock},${measure(loudnessFiles.before)}`];
   return { file: rawSoundFile, options: [...options, ...words("-c:a pcm_f32le -bitexact -f wav")] };
 }
 
 /** Where the runs leave what they measured: of the sound as it came, and as it has become. */
-export const loudnessFiles = { before: loudnessFile, after: leveledFile };
+export const loudnessFiles = { before: "loudness.txt", after: "leveled.txt" };
 
 /** @param text what ametadata printed, or its end. */
 export function parseLoudness(text: string): Loudness {
@@ -68,13 +68,20 @@ export function parseLoudness(text: string): Loudness {
 /** Towards the target; noise and silence stay as they are, and nothing gets peaks that would be cut off. */
 export function planLeveling({ lufs, peak }: Loudness): Leveling {
   const gain = lufs === null || lufs < quietestLufs ? 0 : Math.min(maxGain, targetLufs - lufs);
-  return { gain: round(gain), limit: (peak ?? -Infinity) + gain > maxPeak - encoderOvershoot };
+  const isLimited = (peak ?? -Infinity) + gain > maxPeak - encoderOvershoot;
+  return { gain: round(gain), ceiling: isLimited ? firstCeiling : null };
 }
 
-/** The next try, where the limiter took too much away; null when it is near enough. */
-export function correctLeveling(done: Leveling, { lufs }: Loudness): Leveling | null {
-  if (!done.limit || done.gain >= maxGain || lufs === null || targetLufs - lufs <= 0.5) return null;
-  return { gain: round(Math.min(maxGain, done.gain + targetLufs - lufs)), limit: true };
+/**
+ * The next try, where the limiter took too much away or a peak came back from the encoder; null when it is near enough.
+ * @param made what was measured of the sound as it was encoded.
+ */
+export function correctLeveling({ gain, ceiling }: Leveling, made: Loudness): Leveling | null {
+  const excess = Math.max(0, (made.peak ?? -Infinity) - maxPeak);
+  const lack = ceiling === null || made.lufs === null || gain >= maxGain ? 0 : targetLufs - made.lufs;
+  if (excess === 0 && lack <= tolerance / 2) return null;
+  const lower = excess > 0 ? Math.max(lowestCeiling, (ceiling ?? firstCeiling + 0.5) - excess - 0.3) : ceiling;
+  return { gain: round(Math.min(maxGain, gain + Math.max(0, lack))), ceiling: lower === null ? null : round(lower) };
 }
 
 /** May a sound be worth taking over? Cheap to tell, before its loudness is known. */
@@ -92,12 +99,19 @@ export function soundConforms(sound: ProbedStream, { lufs, peak }: Loudness, con
   return continuous && isLoudEnough && soundMayConform(sound);
 }
 
-/** Makes {@link soundFile}, AAC-LC, from the raw sound and measures it. */
-export function planSound({ gain, limit }: Leveling, limits: Limits, timeLimitMs: number): FfmpegRun {
+/** Makes {@link soundFile}, AAC-LC, from the raw sound. */
+export function planSound({ gain, ceiling }: Leveling, limits: Limits, timeLimitMs: number): FfmpegRun {
   // At four times the rate, the peaks between two samples are seen too.
-  const ceiling = (10 ** (limiterPeak / 20)).toFixed(4);
-  const held = `,aresample=192000,alimiter=limit=${ceiling}:attack=5:release=80:level=false,aresample=48000`;
-  const filter = `volume=${gain}dB${limit ? held : ""},${measure(leveledFile)}`;
+  const filter = [
+    `volume=${gain}dB`,
+    ...(ceiling === null
+      ? []
+      : [
+          "aresample=192000",
+          `alimiter=limit=${(10 ** (ceiling / 20)).toFixed(4)}:attack=5:release=80:level=false`,
+          "aresample=48000",
+        ]),
+  ].join(",");
   const encoded = words(`-c:a aac -profile:a aac_low -b:a ${bitrate} -ar 48000 -ac 2`);
   return {
     inputs: [{ file: rawSoundFile, options: [...quiet, ...words("-protocol_whitelist file -format_whitelist wav")] }],
@@ -105,6 +119,18 @@ export function planSound({ gain, limit }: Leveling, limits: Limits, timeLimitMs
     outputs: [
       { file: soundFile, options: ["-map", "0:0", "-af", filter, ...encoded, ...withoutMetadata, "-f", "mp4"] },
     ],
+    timeLimitMs,
+    maxOutputBytes: limits.maxOutputBytes,
+  };
+}
+
+/** Measures {@link soundFile}. */
+export function measureSound(limits: Limits, timeLimitMs: number): FfmpegRun {
+  const trusted = words("-protocol_whitelist file -format_whitelist mov,mp4,m4a,3gp,3g2,mj2");
+  return {
+    inputs: [{ file: soundFile, options: [...quiet, ...trusted] }],
+    filter: null,
+    outputs: [{ file: "-", options: ["-map", "0:0", "-af", measure(loudnessFiles.after), "-f", "null"] }],
     timeLimitMs,
     maxOutputBytes: limits.maxOutputBytes,
   };

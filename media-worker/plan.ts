@@ -151,7 +151,7 @@ function graph(video: ProbedStream, probe: Probe, rungs: PlannedRung[], looks: L
   ].join(",");
   const labels = encoded.map(({ name }) => `[from${name}]`).join("");
   const scaled = encoded.map(({ name, width, height }) => {
-    const filter = width === widest.width ? "null" : `scale=${width}:${height}:flags=bicubic`;
+    const filter = width === widest.width ? "null" : `scale=${width}:${height}:flags=bicubic,setsar=1`;
     return `[from${name}]${filter}[to${name}]`;
   });
   const every = probe.duration === null ? lookStep : momentStep(probe.duration, video.frameRate);

@@ -47,7 +47,7 @@ export interface ProbedStream {
 
 /** Shows only what {@link parseProbe} reads: titles and other free text of the file stay out. */
 export const probeEntries = [
-  "format=duration,start_time",
+  "format=duration,start_time,format_name",
   "stream=index,codec_type,codec_name,profile,level,width,height,pix_fmt,sample_aspect_ratio,duration,start_time,bit_rate",
   "stream=color_space,color_primaries,color_transfer,field_order,avg_frame_rate,sample_rate,channels",
   "stream_disposition=attached_pic,timed_thumbnails",
@@ -57,7 +57,7 @@ export const probeEntries = [
 const numeric = v.optional(v.pipe(v.string(), v.transform(Number)));
 
 const Answer = v.object({
-  format: v.object({ duration: numeric, start_time: numeric }),
+  format: v.object({ duration: numeric, start_time: numeric, format_name: v.optional(v.string(), "") }),
   streams: v.array(
     v.object({
       index: v.number(),
@@ -89,7 +89,7 @@ const Answer = v.object({
 export function parseProbe(json: string): Probe {
   const { format, streams } = v.parse(Answer, JSON.parse(json));
   return {
-    duration: positive(format.duration),
+    duration: positive(lengthOf(format)),
     start: finite(format.start_time) ?? 0,
     streams: streams.map((stream) => ({
       index: stream.index,
@@ -115,6 +115,11 @@ export function parseProbe(json: string): Probe {
       isPicture: stream.disposition["attached_pic"] === 1 || stream.disposition["timed_thumbnails"] === 1,
     })),
   };
+}
+
+/** Matroska, as FFmpeg and others write it, counts from zero, wherever its first stream begins. */
+function lengthOf({ duration, start_time: start, format_name: name }: v.InferOutput<typeof Answer>["format"]) {
+  return duration !== undefined && name.startsWith("matroska") ? duration - Math.max(0, finite(start) ?? 0) : duration;
 }
 
 function positive(value: number | undefined): number | null {

@@ -3,12 +3,9 @@ import type { ObjectStore } from "@flick/platform/object-store/object-store.ts";
 import type { Claim, Job } from "./claim.ts";
 import { fetchInput } from "./fetch-input.ts";
 import type { Ffmpeg } from "./ffmpeg.ts";
-import { inputFile, videoFormats } from "./ffmpeg-run.ts";
 import type { Limits } from "./limits.ts";
 import { makeVideo, type MadeFiles } from "./make-video.ts";
 import { createOutputs } from "./outputs.ts";
-import type { Probe } from "./probe.ts";
-import { blame, whyUnreadable } from "./verdict.ts";
 import type { WorkDir } from "./work-dir.ts";
 
 export interface ProcessorOptions {
@@ -54,7 +51,7 @@ const fetched = 5;
 const transcoded = 92;
 
 /**
- * Makes of an upload what players play: fetch, probe, make, check, store, complete. Every attempt stores under a name of its own
+ * Makes of an upload what players play: fetch, make, store, complete. Every attempt stores under a name of its own
  * (the fencing number is in it), so that nothing of two attempts is ever mixed; what former ones left is removed in the end.
  *
  * The processor throws {@link BadUpload} when the file is at fault, the signal's reason when it aborts, and anything else for
@@ -70,8 +67,7 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
       const inputBytes = await fetchInput(store, rawKey, dir, { maxBytes: limits.maxInputBytes, signal });
       const fetchedAt = performance.now();
       claim.progress(fetched);
-      const source = await probeInput(dir, signal);
-      const made = await makeVideo({ ffmpeg, dir, limits, source, inputBytes, signal }, (share) => {
+      const made = await makeVideo({ ffmpeg, dir, limits, inputBytes, signal }, (share) => {
         claim.progress(fetched + share * (transcoded - fetched));
       });
       const transcodedAt = performance.now();
@@ -96,14 +92,6 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
         storeMs: Math.round(performance.now() - transcodedAt),
       };
     });
-
-  async function probeInput(dir: string, signal: AbortSignal): Promise<Probe> {
-    try {
-      return await ffmpeg.probe(dir, inputFile, { maxPixels: limits.maxPixels, formats: videoFormats, signal });
-    } catch (error) {
-      throw blame(error, (failure) => whyUnreadable(failure, limits));
-    }
-  }
 }
 
 function describe(prefix: string, made: MadeFiles): MadeVideo {
