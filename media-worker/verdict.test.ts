@@ -22,6 +22,13 @@ describe("when FFmpeg gives up", () => {
   const unreadable: Case[] = [
     ["another format is no video", "exit", gaveUp, "[png_pipe] Format not on whitelist 'mov'", "not a video"],
     ["a missing index is an incomplete file", "exit", gaveUp, "[mov] moov atom not found", "incomplete"],
+    [
+      "more streams than FFmpeg takes are too many",
+      "exit",
+      gaveUp,
+      "exceeds max_streams parameter",
+      "more than 64 tracks",
+    ],
     ["pixels beyond the limit name it", "exit", gaveUp, "exceeds specified max pixel count 1", "1000000 pixels"],
     ["a crash is the file's fault", "signal", "killed by SIGSEGV", "", "not a video"],
     ["being killed is not", "signal", "killed by SIGKILL", "", null],

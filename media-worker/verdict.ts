@@ -2,7 +2,7 @@ import { BadUpload } from "./bad-upload.ts";
 import { FfmpegFailure } from "./ffmpeg.ts";
 import type { FfmpegRun } from "./ffmpeg-run.ts";
 import type { Rung } from "./ladder.ts";
-import { durationGraceS, tooLong, tooManyPixels, type Limits } from "./limits.ts";
+import { durationGraceS, tooLong, tooManyPixels, tooManyStreams, type Limits } from "./limits.ts";
 import { lookTimes } from "./cover.ts";
 import type { Probe } from "./probe.ts";
 
@@ -32,6 +32,7 @@ export function whyUnreadable(failure: FfmpegFailure, limits: Limits): BadUpload
   if (kind === "signal" && crashes.test(message)) return new BadUpload(notAVideo);
   if (kind !== "exit") return null;
   if (/max pixel count/.test(output.stderr)) return tooManyPixels(limits);
+  if (/exceeds max_streams/.test(output.stderr)) return tooManyStreams(limits);
   if (/moov atom not found|ended prematurely/.test(output.stderr)) return new BadUpload(cut);
   return new BadUpload(notAVideo);
 }
