@@ -23,7 +23,7 @@ export function boxesOf(bytes: Uint8Array, from = 0, to = bytes.length): Box[] {
 export function boxAt(bytes: Uint8Array, path: string): Box {
   let within: Box = { type: "", offset: -8, size: bytes.length + 8 };
   for (const type of path.split("/")) {
-    const found = boxesOf(bytes, within.offset + 8, within.offset + within.size).find((box) => box.type === type);
+    const found = boxesOf(bytes, within.offset + 8, within.offset + within.size).find((one) => one.type === type);
     if (!found) throw new Error(`there is no box ${path}`);
     within = found;
   }

@@ -1,7 +1,7 @@
 import type { Entry, Failed, Place, Ready } from "./entry.ts";
 
 /** When the flash and the beep of every clip come. */
-export const flashS = 1;
+const flashS = 1;
 const flash = `between(t,${flashS},${flashS + 0.1})`;
 
 interface ClipSource {
