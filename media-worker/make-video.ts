@@ -172,7 +172,7 @@ async function makeSound(
   }
   let leveling: sound.Leveling | null = sound.planLeveling(measured);
   for (let tries = 0; leveling && tries < maxSoundTries; tries++) {
-    await ffmpeg.run(dir, sound.planSound(leveling, limits, timeLimitMs), signal);
+    await ffmpeg.run(dir, sound.planSound(stream, leveling, limits, timeLimitMs), signal);
     await ffmpeg.run(dir, sound.measureSound(limits, timeLimitMs), signal);
     leveling = sound.correctLeveling(leveling, await readLoudness(dir, sound.loudnessFiles.after));
   }

@@ -61,9 +61,20 @@ test("a sound is taken over when it is AAC-LC in stereo at 48 kHz, as loud as al
 });
 
 test("the sound becomes AAC-LC in stereo at 48 kHz, with the limiter at four times the rate", () => {
-  const options = planSound({ gain: 6, ceiling: -2.2 }, defaultLimits, 1000).outputs[0]?.options.join(" ");
+  const options = planSound(soundOf(), { gain: 6, ceiling: -2.2 }, defaultLimits, 1000).outputs[0]?.options.join(" ");
   expect(options).toContain("volume=6dB,aresample=192000,alimiter=limit=0.7762:");
   expect(options).toContain("-c:a aac -profile:a aac_low -b:a 128000 -ar 48000 -ac 2");
-  const plain = planSound({ gain: 6, ceiling: null }, defaultLimits, 1000).outputs[0]?.options.join(" ");
+  const plain = planSound(soundOf(), { gain: 6, ceiling: null }, defaultLimits, 1000).outputs[0]?.options.join(" ");
   expect(plain).not.toContain("alimiter");
+});
+
+test.each([
+  ["as much as the source has", { bitrate: 96_000 }, 96_000],
+  ["at most 128 kb/s", { bitrate: 320_000 }, 128_000],
+  ["at least 64 kb/s", { bitrate: 12_000 }, 64_000],
+  ["more than a codec needs that says more with a bit", { codec: "opus", bitrate: 64_000 }, 96_000],
+  ["128 kb/s where nothing is known", { bitrate: null }, 128_000],
+])("it gets %s", (_what, changes, bitrate) => {
+  const options = planSound(soundOf(changes), { gain: 0, ceiling: null }, defaultLimits, 1000).outputs[0]?.options;
+  expect(options?.join(" ")).toContain(`-b:a ${bitrate} `);
 });

@@ -35,7 +35,10 @@ const maxGain = 20;
 /** Below this there is only noise. */
 const quietestLufs = -60;
 const tolerance = 1;
-const bitrate = 128_000;
+/** Bits a second; within these bounds it gets what the source has, more where its codec says more with a bit. */
+const maxBitrate = 128_000;
+const minBitrate = 64_000;
+const efficientCodecs = new Set(["opus", "vorbis"]);
 const maxCopiedBitrate = 200_000;
 
 const measure = (file: string) => `ebur128=metadata=1:peak=true:framelog=verbose,ametadata=mode=print:file=${file}`;
@@ -100,7 +103,14 @@ export function soundConforms(sound: ProbedStream, { lufs, peak }: Loudness, con
 }
 
 /** Makes {@link soundFile}, AAC-LC, from the raw sound. */
-export function planSound({ gain, ceiling }: Leveling, limits: Limits, timeLimitMs: number): FfmpegRun {
+export function planSound(
+  source: ProbedStream,
+  { gain, ceiling }: Leveling,
+  limits: Limits,
+  timeLimitMs: number,
+): FfmpegRun {
+  const wanted = (source.bitrate ?? maxBitrate) * (efficientCodecs.has(source.codec ?? "") ? 1.5 : 1);
+  const bitrate = Math.round(Math.min(maxBitrate, Math.max(minBitrate, wanted)));
   // At four times the rate, the peaks between two samples are seen too.
   const filter = [
     `volume=${gain}dB`,

@@ -35,7 +35,7 @@ export interface Ready {
   copied?: ("picture" | "sound")[] | undefined;
   /** Pictures a second, at most. */
   maxFps?: number | undefined;
-  /** No rendition may take more bytes than the file itself. */
+  /** No rendition may take more bytes than the file itself, or hardly more. */
   grows?: false | undefined;
   /** Allowed beside the usual 50 ms or one picture, where a source says no better itself. */
   durationSlackMs?: number | undefined;

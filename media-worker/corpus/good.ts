@@ -205,8 +205,8 @@ export const good: Entry[] = [
   ),
   clip(
     "small-already.mp4",
-    `${corners(tall)} ${beep()} -c:v libx264 -preset slow -crf 32 -pix_fmt yuv420p -g 300 -c:a aac -b:a 64k {}`,
-    ready(["540x960", "720x1280"]),
+    `${corners(tall, ",noise=alls=20:allf=t")} ${beep()} -c:v libx264 -preset veryfast -b:v 600k -maxrate 600k -bufsize 600k -pix_fmt yuv420p -g 300 -c:a aac -b:a 64k {}`,
+    ready(["540x960", "720x1280"], { grows: false }),
   ),
   // Names; FFmpeg is never told them.
   ...["-i.mp4", `it's "quoted" $(x).mp4`, "two\nlines.mp4", "nul\0.mp4", "%d %s.mp4", "..%2f..%2f.mp4"].map(
