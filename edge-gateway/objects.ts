@@ -74,23 +74,23 @@ export const statusName = (status: VideoStatus) => (statusNames as Partial<typeo
 
 const renditionSchema = v.pipe(
   v.object({
-    url: textField("Address of the MP4: it never changes, and takes ranges.", "https://cdn.example/v/9/540.mp4"),
-    width: wholeField("In pixels.", 540),
-    height: wholeField("In pixels.", 960),
-    bitrate: wholeField("Mean bits a second, sound included.", 900_000),
-    bytes: wholeField("Its size.", 1_690_000),
+    url: textField("Address of the MP4.", "https://cdn.example/v/9/540.mp4"),
+    width: wholeField("Of the picture, in pixels.", 540),
+    height: wholeField("Of the picture, in pixels.", 960),
+    bitrate: wholeField("Mean bits a second, sound included.", 910_000),
+    bytes: wholeField("Size of the file.", 1_710_000),
   }),
-  v.metadata({ title: "Rendition" }),
+  v.metadata({ title: "Rendition", description: "The video in one of its sizes." }),
 );
 
 const coverSchema = v.pipe(
   v.object({
-    url: textField("Address of the picture.", "https://cdn.example/v/9/cover.webp"),
-    width: wholeField("In pixels.", 540),
-    height: wholeField("In pixels.", 960),
-    type: textField("`image/jpeg` or `image/webp`.", "image/webp"),
+    url: textField("Address of the picture.", "https://cdn.example/v/9/cover-360.webp"),
+    width: wholeField("In pixels.", 360),
+    height: wholeField("In pixels.", 640),
+    type: textField("`image/webp` or `image/jpeg`.", "image/webp"),
   }),
-  v.metadata({ title: "Cover" }),
+  v.metadata({ title: "Cover", description: "The cover in one of its sizes and formats." }),
 );
 
 /** The Video object; everything after `title` is our addition. */
@@ -114,11 +114,20 @@ export const videoSchema = v.pipe(
     width: wholeField("Of the picture, in pixels; 0 until it is ready.", 720),
     height: wholeField("Of the picture, in pixels; 0 until it is ready.", 1280),
     duration_ms: wholeField("In milliseconds; 0 until it is ready.", 15_040),
-    renditions: v.array(renditionSchema),
-    hls_url: textField("Address of the HLS playlist of the renditions; empty until it is ready.", ""),
-    covers: v.array(coverSchema),
-    preview_url: textField("Address of three seconds as an animated WebP; empty until it is ready.", ""),
-    thumbhash: textField("ThumbHash of the cover in base64, to show while it loads; empty until it is ready.", ""),
+    renditions: v.pipe(
+      v.array(renditionSchema),
+      v.description("MP4s in several sizes, narrowest first; `play_url` is one of them."),
+    ),
+    hls_url: textField(
+      "Address of the HLS stream of the same; empty until it is ready.",
+      "https://cdn.example/v/9/hls.m3u8",
+    ),
+    covers: v.pipe(v.array(coverSchema), v.description("The cover, narrowest first; `cover_url` is one of them.")),
+    preview_url: textField(
+      "Address of three moving seconds, a WebP; empty until it is ready.",
+      "https://cdn.example/v/9/preview.webp",
+    ),
+    thumbhash: textField("What to show while the cover loads: a ThumbHash in base64.", "3OcRJYB4d3h/iIeHeEh3eIhw+j3A"),
   }),
   v.metadata({ title: "Video" }),
 );

@@ -7,7 +7,7 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 /** The service that keeps the jobs of one kind: a client of `MediaJobService` or of `ImageJobService`. */
 export interface JobService<J extends Job, Made> {
   claimJob(request: { jobId: bigint }): Promise<{ job?: J | undefined }>;
-  renewJob(request: ClaimedJob): Promise<{ leaseMs: bigint }>;
+  renewJob(request: ClaimedJob & { percent?: number }): Promise<{ leaseMs: bigint }>;
   completeJob(request: ClaimedJob & Made): Promise<object>;
   failJob(
     request: ClaimedJob & { reason: string; permanent: boolean; interrupted: boolean },
@@ -43,6 +43,8 @@ export interface Claim<J extends Job, Made> {
   readonly signal: AbortSignal;
   /** Makes sure that the job is still ours, and for a whole lease. */
   renew(): Promise<void>;
+  /** Tells how much of the work is done, 0 to 100: about once a second, and with every renewal. */
+  progress(percent: number): void;
   /** Hands over what was made. */
   complete(made: Made): Promise<void>;
   /**
@@ -61,6 +63,7 @@ class ClaimLost extends Error {
 }
 
 const retryAfterMs = 1000;
+const tellProgressAfterMs = 1000;
 
 /** Takes a job if it is due and nobody holds it; null when there is nothing to do. */
 export async function claimJob<J extends Job, Made>(
@@ -77,6 +80,8 @@ function holdClaim<J extends Job, Made>(jobs: JobService<J, Made>, job: J, claim
   const claim = { jobId, fence };
   const lost = new AbortController();
   let leaseMs = Number(job.leaseMs);
+  let percent = 0;
+  let toldAt = claimedAt;
   let renewal: NodeJS.Timeout | undefined;
   let lapse: NodeJS.Timeout | undefined;
   const lose = (why: string) => lost.abort(new ClaimLost(why));
@@ -98,7 +103,8 @@ function holdClaim<J extends Job, Made>(jobs: JobService<J, Made>, job: J, claim
     const mine = renewal;
     try {
       const askedAt = performance.now();
-      leaseMs = Number((await jobs.renewJob(claim)).leaseMs);
+      toldAt = askedAt;
+      leaseMs = Number((await jobs.renewJob({ ...claim, percent })).leaseMs);
       if (renewal === mine) lease(askedAt);
     } catch (error) {
       // The job may have been ended, or renewed, by ourselves in the meantime.
@@ -137,9 +143,15 @@ function holdClaim<J extends Job, Made>(jobs: JobService<J, Made>, job: J, claim
       stopRenewing();
       await insist(async () => {
         const askedAt = performance.now();
-        leaseMs = Number((await jobs.renewJob(claim)).leaseMs);
+        leaseMs = Number((await jobs.renewJob({ ...claim, percent })).leaseMs);
         lease(askedAt);
       }, lost.signal);
+    },
+    progress(done) {
+      const whole = Math.min(100, Math.max(0, Math.floor(done)));
+      if (whole <= percent) return;
+      percent = whole;
+      if (renewal !== undefined && performance.now() - toldAt >= tellProgressAfterMs) renewLater(0);
     },
     async complete(made) {
       stopRenewing();

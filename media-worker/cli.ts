@@ -1,5 +1,6 @@
 import { EnvError } from "@flick/platform/env.ts";
 
+import { corpusCommand } from "./corpus/command.ts";
 import { dlqCommand, jobsCommand, retryCommand } from "./job-commands.ts";
 
 /** One command of `bun run media`. */
@@ -15,6 +16,11 @@ const commands: Record<string, Command> = {
   jobs: jobsCommand,
   dlq: dlqCommand,
   retry: retryCommand,
+  corpus: {
+    usage: "[--fast|--list] [text...]",
+    summary: "make odd and hostile files, process them, and compare (--help tells more)",
+    run: corpusCommand,
+  },
 };
 
 const [name = "", ...args] = process.argv.slice(2);

@@ -3,6 +3,9 @@ import { availableParallelism, tmpdir } from "node:os";
 import { readEnv, secret, url, whole } from "@flick/platform/env.ts";
 import * as v from "valibot";
 
+import { defaultMemoryMiB } from "./ffmpeg.ts";
+import { defaultLimits } from "./limits.ts";
+
 /** FFmpeg keeps about two cores busy. */
 const defaultConcurrency = Math.max(1, Math.floor(availableParallelism() / 2));
 
@@ -37,8 +40,18 @@ export function readWorkerEnv(source?: Record<string, string | undefined>) {
       DRAIN_MS: v.optional(whole(0, 600_000), "10000"),
       MAX_INPUT_BYTES: v.optional(whole(1024, 4_000_000_000), "1073741824"),
       MAX_IMAGE_BYTES: v.optional(whole(1024, 100_000_000), "10485760"),
-      MAX_DURATION_S: v.optional(whole(1, 86_400), "600"),
-      MAX_PIXELS: v.optional(whole(256, 67_108_864), String(4096 * 4096)),
+      MAX_DURATION_S: v.optional(whole(1, 86_400), String(defaultLimits.maxDurationS)),
+      MAX_PIXELS: v.optional(whole(256, 67_108_864), String(defaultLimits.maxPixels)),
+      MAX_STREAMS: v.optional(whole(1, 1000), String(defaultLimits.maxStreams)),
+      /** Of one file that FFmpeg writes. */
+      MAX_OUTPUT_BYTES: v.optional(whole(100_000, 4_000_000_000), String(defaultLimits.maxOutputBytes)),
+      /** A run of FFmpeg may take so long, and so much more for every second of the video. */
+      MAX_RUN_S: v.optional(whole(1, 86_400), String(defaultLimits.maxRunS)),
+      MAX_RUN_S_PER_SECOND: v.optional(whole(1, 1000), String(defaultLimits.maxRunSPerSecond)),
+      /** Address space of one FFmpeg. */
+      MAX_MEMORY_MIB: v.optional(whole(256, 1_048_576), String(defaultMemoryMiB)),
+      /** Processes and threads of the worker's user, all together; 0 for no limit. */
+      MAX_PROCESSES: v.optional(whole(0, 100_000), "0"),
       /** Of `GET /healthz`. */
       HOST: v.optional(v.string(), "127.0.0.1"),
       /** 0 serves no health check. */

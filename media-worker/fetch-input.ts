@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { ObjectNotFound, ObjectTooLarge, type ObjectStore } from "@flick/platform/object-store/object-store.ts";
 
 import { BadUpload } from "./bad-upload.ts";
-import { inputFile } from "./plan.ts";
+import { inputFile } from "./ffmpeg-run.ts";
 
 /**
  * Downloads an upload into the folder of its job. Returns its size and its SHA-256 in hexadecimal digits.

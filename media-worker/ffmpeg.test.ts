@@ -3,13 +3,18 @@ import { chmod, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { createFfmpeg, diesWithWorker, FfmpegFailure } from "./ffmpeg.ts";
-import { planVideo, videoFormats, type Limits } from "./plan.ts";
+import { createFfmpeg, diesWithWorker, FfmpegFailure, type Fence } from "./ffmpeg.ts";
+import { videoFormats } from "./ffmpeg-run.ts";
+import { defaultLimits } from "./limits.ts";
+import { planVideo } from "./plan.ts";
 import { makeClip } from "./testing.ts";
 
-const limits: Limits = { maxInputBytes: 1e9, maxDurationS: 600, maxPixels: 4096 * 4096 };
+const limits = defaultLimits;
 const ffmpeg = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: "ffprobe" });
 const forever = AbortSignal.any([]);
+
+/** May this user leave the network, as root or in a user namespace? Then the launcher does. */
+const leavesNetwork = ["-n", "-cn"].some((how) => Bun.spawnSync(["unshare", how, "true"]).success);
 
 let dir: string;
 beforeAll(async () => {
@@ -20,10 +25,12 @@ beforeAll(async () => {
 afterAll(() => rm(dir, { recursive: true }));
 
 async function planned() {
-  return planVideo(
-    await ffmpeg.probe(dir, "input", { maxPixels: limits.maxPixels, formats: videoFormats, signal: forever }),
-    limits,
-  );
+  const probe = await ffmpeg.probe(dir, "input", {
+    maxPixels: limits.maxPixels,
+    formats: videoFormats,
+    signal: forever,
+  });
+  return planVideo(probe, limits, { conforms: false, bytes: 10_000_000 }).run;
 }
 
 async function failure(work: Promise<unknown>): Promise<FfmpegFailure> {
@@ -42,7 +49,22 @@ test("a run that takes longer than it may is killed", async () => {
 test("a run that writes more than it may is ended", async () => {
   const { kind, message } = await failure(ffmpeg.run(dir, { ...(await planned()), maxOutputBytes: 100_000 }, forever));
   expect([kind, message]).toEqual(["signal", "ffmpeg was killed by SIGXFSZ"]);
-  expect((await stat(join(dir, "play.mp4"))).size).toBeLessThanOrEqual(100_352);
+  expect((await stat(join(dir, "picture-540.mp4"))).size).toBeLessThanOrEqual(100_352);
+});
+
+test("progress is told while a run goes on, and is no complaint", async () => {
+  const told: number[] = [];
+  const { stderr } = await ffmpeg.run(dir, await planned(), forever, (doneMs) => told.push(doneMs));
+  expect(told.length).toBeGreaterThan(0);
+  expect(told).toEqual(told.toSorted((a, b) => a - b));
+  expect(told.at(-1)).toBeWithin(7_000, 8_500);
+  expect(stderr.trim()).toBe("");
+});
+
+test("packets are listed", async () => {
+  const packets = await ffmpeg.packets(dir, "input", { maxPixels: 1e7, formats: videoFormats, signal: forever });
+  expect(packets).toHaveLength(240);
+  expect(packets[0]).toMatchObject({ stream: 0, time: 0, isKey: true });
 });
 
 test("a run that was aborted before it began does not begin", async () => {
@@ -74,8 +96,9 @@ test("a program that is missing is no fault of the file", async () => {
 
 describe("the programs run", () => {
   /** What a program sees that is started as ffprobe is. */
-  async function seen(command: string): Promise<string> {
-    const spy = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: await script("spy", `{ ${command}; } >&2; exit 1`) });
+  async function seen(command: string, limited: Partial<Fence> = {}): Promise<string> {
+    const ffprobePath = await script("spy", `{ ${command}; } >&2; exit 1`);
+    const spy = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath, ...limited });
     const { output } = await failure(spy.probe(dir, "input", { maxPixels: 1, formats: videoFormats, signal: forever }));
     return output.stderr.trim();
   }
@@ -93,6 +116,18 @@ describe("the programs run", () => {
 
   test("with limits on CPU time, files, core dumps and memory", async () => {
     expect(await seen("ulimit -t; ulimit -f; ulimit -c; ulimit -v")).toBe("30\n0\n0\n3145728");
+  });
+
+  test("with other limits where they are set", async () => {
+    const limited = { maxMemoryMiB: 512, maxProcesses: 12_345 };
+    expect(await seen("ulimit -v; sed -n 's/^Max processes *//p' /proc/self/limits", limited)).toMatch(
+      /^524288\n12345 +12345 /,
+    );
+  });
+
+  test.if(leavesNetwork)("without a network", async () => {
+    expect(await seen("tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '")).toBe("lo");
+    expect(await seen("cat /proc/net/route | tail -n +2; ip -o link 2>/dev/null | grep -c 'state UP'")).toBe("0");
   });
 
   test.if(diesWithWorker())("without a way to more rights", async () => {

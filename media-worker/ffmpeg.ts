@@ -3,26 +3,34 @@ import { promisify } from "node:util";
 
 import fluent from "fluent-ffmpeg";
 
-import { hostileInputOptions, inputFile, type FfmpegRun } from "./plan.ts";
+import { packetEntries, parsePackets, type Packet } from "./conform.ts";
+import { hostileInputOptions, type FfmpegRun } from "./ffmpeg-run.ts";
 import { parseProbe, probeEntries, type Probe } from "./probe.ts";
 
 /** Runs FFmpeg's programs on files that nobody vouches for; launch.sh says how they are fenced in. */
 export interface Ffmpeg {
   /** What ffprobe says of a file in a folder. */
-  probe(
-    dir: string,
-    file: string,
-    options: { maxPixels: number; formats: string; signal: AbortSignal },
-  ): Promise<Probe>;
+  probe(dir: string, file: string, options: ProbeOptions): Promise<Probe>;
+  /** The packets of all its streams, which are read but not decoded. */
+  packets(dir: string, file: string, options: ProbeOptions): Promise<Packet[]>;
   /** @throws when a program or an encoder that every job needs is missing. */
   check(): Promise<void>;
   /** Carries out a plan in the folder of a job. Its child is gone when this settles. */
-  run(dir: string, plan: FfmpegRun, signal: AbortSignal): Promise<FfmpegOutput>;
+  run(dir: string, plan: FfmpegRun, signal: AbortSignal, onProgress?: OnProgress): Promise<FfmpegOutput>;
 }
+
+export interface ProbeOptions {
+  maxPixels: number;
+  formats: string;
+  signal: AbortSignal;
+}
+
+/** Told about once a second in a run with `-stats`: how much of the video is behind it. */
+type OnProgress = (doneMs: number) => void;
 
 export interface FfmpegOutput {
   stdout: string;
-  /** Complaints only, the last {@link keptLines} lines. */
+  /** Complaints only, of the last {@link keptLines} lines. */
   stderr: string;
 }
 
@@ -49,53 +57,85 @@ export function diesWithWorker(): boolean {
 }
 
 const launcher = join(import.meta.dir, "launch.sh");
-/** Covers have some 30 lines of statistics each. */
-const keptLines = 400;
+/** Progress takes a line a second. */
+const keptLines = 4000;
 const probeTimeLimitMs = 30_000;
 const probeCpuSeconds = 30;
 const maxProbeBytes = 1024 * 1024;
+/** Ten minutes of 60 pictures and 47 packets of sound a second take 3 MB. */
+const maxPacketsBytes = 16 * 1024 * 1024;
 const blockBytes = 512;
 /** On a machine that does other things too, they come first. */
 const niceness = 10;
 
-/** @param options names or paths of the programs. */
-export function createFfmpeg(options: { ffmpegPath: string; ffprobePath: string }): Ffmpeg {
+/** What the kernel allows a program beside its time and its files; the README describes each. */
+export interface Fence {
+  /** Names or paths of the programs. */
+  ffmpegPath: string;
+  ffprobePath: string;
+  /** Address space. */
+  maxMemoryMiB?: number;
+  /** Processes and threads of this user, whatever they are; 0 for no limit. */
+  maxProcesses?: number;
+}
+
+/** 16 reference frames of 4096 by 4096 pixels, 10 bits in 4:4:4, took 2 GiB. */
+export const defaultMemoryMiB = 3072;
+
+export function createFfmpeg(options: Fence): Ffmpeg {
   fluent.setFfmpegPath(launcher);
+  const { maxMemoryMiB = defaultMemoryMiB, maxProcesses = 0 } = options;
+
+  /** The launcher's arguments behind the program. */
+  const fence = (maxCpuSeconds: number, maxBytes: number) =>
+    [process.pid, maxCpuSeconds, Math.ceil(maxBytes / blockBytes), maxMemoryMiB * 1024, maxProcesses].map(String);
+
+  // Not by fluent-ffmpeg: its ffprobe has no time limit, cannot be killed, keeps all output in memory, and reads a text form
+  // in which a title with line breaks can pass for a stream.
+  async function ask(dir: string, file: string, answer: string[], maxBytes: number, asked: ProbeOptions) {
+    const { maxPixels, formats, signal } = asked;
+    signal.throwIfAborted();
+    const input = ["-v", "error", ...hostileInputOptions(maxPixels, formats), "-threads", "1", "-i", file];
+    const child = Bun.spawn([launcher, options.ffprobePath, ...fence(probeCpuSeconds, 0), ...input, ...answer], {
+      cwd: dir,
+      env: { PATH: process.env.PATH },
+      stdin: "ignore",
+      stdout: "pipe",
+      stderr: "pipe",
+      timeout: probeTimeLimitMs,
+      killSignal: "SIGKILL",
+      maxBuffer: maxBytes,
+      signal,
+    });
+    const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
+    signal.throwIfAborted();
+    if (child.exitCode === 0) return stdout;
+    throw failure("ffprobe", child.exitCode, child.signalCode, { stdout: "", stderr });
+  }
 
   return {
-    async probe(dir, file, { maxPixels, formats, signal }) {
-      signal.throwIfAborted();
-      // Not by fluent-ffmpeg: its ffprobe has no time limit, cannot be killed, keeps all output in memory, and reads a text form
-      // in which a title with line breaks can pass for a stream.
-      const fence = [String(process.pid), String(probeCpuSeconds), "0"];
-      const input = ["-v", "error", ...hostileInputOptions(maxPixels, formats), "-threads", "1", "-i", file];
-      const answer = ["-show_entries", probeEntries, "-of", "json=c=1"];
-      const child = Bun.spawn([launcher, options.ffprobePath, ...fence, ...input, ...answer], {
-        cwd: dir,
-        env: { PATH: process.env.PATH },
-        stdin: "ignore",
-        stdout: "pipe",
-        stderr: "pipe",
-        timeout: probeTimeLimitMs,
-        killSignal: "SIGKILL",
-        maxBuffer: maxProbeBytes,
-        signal,
-      });
-      const [stdout, stderr] = await Promise.all([child.stdout.text(), child.stderr.text(), child.exited]);
-      signal.throwIfAborted();
-      if (child.exitCode === 0) return parseProbe(stdout);
-      throw failure("ffprobe", child.exitCode, child.signalCode, { stdout: "", stderr });
+    async probe(dir, file, asked) {
+      return parseProbe(await ask(dir, file, ["-show_entries", probeEntries, "-of", "json=c=1"], maxProbeBytes, asked));
     },
 
-    async run(dir, plan, signal) {
-      signal.throwIfAborted();
-      const command = fluent(inputFile, { cwd: dir, stdoutLines: keptLines, niceness }).inputOptions(
-        options.ffmpegPath,
-        ...[process.pid, cpuSeconds(plan), Math.ceil(plan.maxOutputBytes / blockBytes)].map(String),
-        ...plan.inputOptions,
+    async packets(dir, file, asked) {
+      return parsePackets(
+        await ask(dir, file, ["-show_entries", packetEntries, "-of", "csv=p=0"], maxPacketsBytes, asked),
       );
-      command.complexFilter(plan.filter);
+    },
+
+    async run(dir, plan, signal, onProgress) {
+      signal.throwIfAborted();
+      const command = fluent({ cwd: dir, stdoutLines: keptLines, niceness });
+      plan.inputs.forEach(({ file, options: given }, at) => {
+        const launched = at === 0 ? [options.ffmpegPath, ...fence(cpuSeconds(plan), plan.maxOutputBytes)] : [];
+        command.input(file).inputOptions(...launched, ...given);
+      });
+      if (plan.filter !== null) command.complexFilter(plan.filter);
       for (const output of plan.outputs) command.output(output.file).outputOptions(...output.options);
+      if (onProgress) {
+        command.on("progress", ({ timemark }: { timemark?: string }) => onProgress(milliseconds(timemark)));
+      }
       try {
         return await runToEnd(command, plan.timeLimitMs, signal);
       } catch (error) {
@@ -114,7 +154,7 @@ export function createFfmpeg(options: { ffmpegPath: string; ffprobePath: string 
       const encoders = await promisify(fluent.getAvailableEncoders)().catch((error: unknown) => {
         throw new Error(`${options.ffmpegPath} cannot be used`, { cause: error });
       });
-      const missing = ["libx264", "aac", "mjpeg"].filter((name) => !(name in encoders));
+      const missing = ["libx264", "aac", "mjpeg", "libwebp", "libwebp_anim"].filter((name) => !(name in encoders));
       if (missing.length > 0) throw new Error(`${options.ffmpegPath} lacks the encoders ${missing.join(", ")}`);
     },
   };
@@ -142,11 +182,11 @@ function runToEnd(command: fluent.FfmpegCommand, timeLimitMs: number, signal: Ab
       })
       .once("end", (stdout: string | null, stderr: string | null) => {
         settle();
-        resolve({ stdout: stdout ?? "", stderr: stderr ?? "" });
+        resolve({ stdout: stdout ?? "", stderr: complaints(stderr) });
       })
       .once("error", (error: Error, stdout?: string | null, stderr?: string | null) => {
         settle();
-        const output = { stdout: stdout ?? "", stderr: stderr ?? "" };
+        const output = { stdout: stdout ?? "", stderr: complaints(stderr) };
         const [, code] = /exited with code (\d+)/.exec(error.message) ?? [];
         const [, killedBy] = /killed with signal (\w+)/.exec(error.message) ?? [];
         if (late) reject(new FfmpegFailure("time limit", `ffmpeg took more than ${timeLimitMs} ms`, output));
@@ -167,6 +207,19 @@ function failure(
   // What a shell exits with when a program is not there or may not be run.
   if (code === 126 || code === 127) return new FfmpegFailure("start", `${program} cannot be started`, output);
   return new FfmpegFailure("exit", `${program} exited with code ${code}`, output);
+}
+
+/** Without the lines that tell of progress. */
+function complaints(stderr: string | null | undefined): string {
+  const lines = (stderr ?? "").split("\n");
+  return lines.filter((line) => !/^(frame=|size=)/.test(line.trimStart())).join("\n");
+}
+
+/** @param mark `hours:minutes:seconds`, as FFmpeg tells the time. */
+function milliseconds(mark = ""): number {
+  const [hours = 0, minutes = 0, seconds = 0] = mark.split(":").map(Number);
+  const value = Math.round(((hours * 60 + minutes) * 60 + seconds) * 1000);
+  return Number.isFinite(value) ? Math.max(0, value) : 0;
 }
 
 /** Twice what the threads of the run could use within its time limit: for a run that nobody watches any more. */

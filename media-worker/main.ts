@@ -48,7 +48,12 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
     accessKeyId: env.OSS_ACCESS_KEY_ID,
     accessKeySecret: env.OSS_ACCESS_KEY_SECRET,
   });
-  const ffmpeg = createFfmpeg({ ffmpegPath: env.FFMPEG_PATH, ffprobePath: env.FFPROBE_PATH });
+  const ffmpeg = createFfmpeg({
+    ffmpegPath: env.FFMPEG_PATH,
+    ffprobePath: env.FFPROBE_PATH,
+    maxMemoryMiB: env.MAX_MEMORY_MIB,
+    maxProcesses: env.MAX_PROCESSES,
+  });
   await ffmpeg.check();
   if (!diesWithWorker()) log.warn("setpriv is missing: FFmpeg may outlive this process if it is killed");
   const workDir = await createWorkDir(env.WORK_DIR);
@@ -56,6 +61,10 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
     maxInputBytes: env.MAX_INPUT_BYTES,
     maxDurationS: env.MAX_DURATION_S,
     maxPixels: env.MAX_PIXELS,
+    maxStreams: env.MAX_STREAMS,
+    maxOutputBytes: env.MAX_OUTPUT_BYTES,
+    maxRunS: env.MAX_RUN_S,
+    maxRunSPerSecond: env.MAX_RUN_S_PER_SECOND,
   };
   const events = createRedisStreamsEventLog({ url: env.REDIS_URL, log });
   const tools = { store, ffmpeg, workDir };

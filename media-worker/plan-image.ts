@@ -1,4 +1,7 @@
-import { hostileInputOptions, words, type FfmpegRun, type Limits } from "./plan.ts";
+import { hostileInputOptions, inputFile, quiet, words, type FfmpegRun } from "./ffmpeg-run.ts";
+import type { Limits } from "./limits.ts";
+
+export type ImageLimits = Pick<Limits, "maxInputBytes" | "maxPixels">;
 
 /** What is made of a picture: a square avatar, or a background of its own shape. */
 export type ImageShape = "avatar" | "background";
@@ -19,12 +22,18 @@ const maxOutputBytes = 10_000_000;
  * The FFmpeg arguments that turn a picture into a JPEG: upright, never larger than it was, without its metadata, on white where it was
  * transparent, the first picture where it was animated.
  */
-export function planImage(shape: ImageShape, limits: Limits): FfmpegRun {
+export function planImage(shape: ImageShape, limits: ImageLimits): FfmpegRun {
   return {
-    inputOptions: [
-      // Whatever is wrong with a picture ends the run: half of one is not what its owner chose.
-      ...words("-nostdin -v error -xerror -err_detect explode -threads 1"),
-      ...hostileInputOptions(limits.maxPixels, imageFormats),
+    inputs: [
+      {
+        file: inputFile,
+        options: [
+          ...quiet,
+          // Whatever is wrong with a picture ends the run: half of one is not what its owner chose.
+          ...words("-xerror -err_detect explode -threads 1"),
+          ...hostileInputOptions(limits.maxPixels, imageFormats),
+        ],
+      },
     ],
     filter: [
       `[0:v:0]${shape === "avatar" ? square : fitted},setsar=1,format=rgba,split[under][over]`,

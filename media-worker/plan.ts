@@ -1,115 +1,131 @@
 import { BadUpload } from "./bad-upload.ts";
+import { planColour } from "./colour.ts";
+import { hostileVideoOptions, inputFile, knownCodecs, quiet, threads, withoutMetadata, words } from "./ffmpeg-run.ts";
+import type { FfmpegRun } from "./ffmpeg-run.ts";
+import { planLadder, type Rung } from "./ladder.ts";
+import { durationGraceS, tooLong, tooManyPixels, tooManyStreams, type Limits } from "./limits.ts";
+import { measuredSound, soundBytesPerSecond } from "./plan-sound.ts";
 import type { Probe, ProbedStream } from "./probe.ts";
 
-/** What we accept and how much we spend on it. */
-export interface Limits {
-  maxInputBytes: number;
-  maxDurationS: number;
-  /** Pixels of one picture, as stored. */
-  maxPixels: number;
+/** What becomes of a video, and the run of FFmpeg that decodes it once and writes all of it. */
+export interface Plan {
+  run: FfmpegRun;
+  rungs: PlannedRung[];
+  /** What is heard, or null. */
+  sound: ProbedStream | null;
+  looks: Looks;
+  /** Seconds; null when the file does not say. */
+  duration: number | null;
 }
 
-/** One run of FFmpeg that decodes once and writes everything. File names are relative to the folder of the job. */
-export interface FfmpegRun {
-  /** Before `-i`. */
-  inputOptions: string[];
-  filter: string;
-  outputs: { file: string; options: string[] }[];
-  /** Kill it after so long. */
-  timeLimitMs: number;
-  /** No file may grow beyond this. */
-  maxOutputBytes: number;
+export interface PlannedRung extends Rung {
+  /** Its picture, without sound. */
+  file: string;
+  /** Taken over as it came, since it is what we would have made of it. */
+  copied: boolean;
 }
 
-export interface Plan extends FfmpegRun {
+/** Small grey pictures to choose the cover from, in threes that follow each other in the video. */
+export interface Looks {
+  file: string;
   width: number;
   height: number;
-  withAudio: boolean;
-  /** Pictures to choose the cover from, at most. */
-  covers: number;
 }
 
-export const inputFile = "input";
-export const playFile = "play.mp4";
-/** @param index counts from 0, as the statistics of the covers do. */
-export const coverFile = (index: number) => `cover-${index + 1}.jpg`;
-
-export const videoFormats = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm";
-
-/**
- * Read nothing but the one file: no playlists that name others, no network.
- * @param formats names of the demuxers that may be used, with commas between them.
- */
-export const hostileInputOptions = (maxPixels: number, formats: string) =>
-  words(`-protocol_whitelist file -format_whitelist ${formats} -max_pixels ${maxPixels}`);
-
-const maxWidth = 720;
-/** Phones are at most 2.4 times as tall as wide; H.264 decoders of phones stop not far above. */
-const maxHeight = 1920;
 const maxFps = 60;
-const keyframeSeconds = 2;
-const videoBitrate = 2_500_000;
-const audioBitrate = 128_000;
-/** A recorder that is asked for so many seconds stops a little later. */
-export const durationGraceS = 0.5;
-/** FFmpeg takes more memory with every thread; jobs run beside each other, so that more threads gain nothing. */
-const threads = "2";
-/** Where to look for a cover, as shares of the duration, beside the very first picture. */
-const coverShares = [0.05, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9];
-/** Seconds, where the duration is not known. */
-const coverSeconds = [0.5, 1, 2, 4, 8, 16, 32];
-const baseTimeLimitMs = 60_000;
-/** A second of the largest video allowed may take this long on a slow machine. */
-const timeLimitPerSecondMs = 10_000;
+export const keyframeSeconds = 2;
+/** More than any two seconds have, so that no keyframe comes but where we want it. */
+const neverKeyframe = "-g 600 -keyint_min 301";
+const lookPixels = 60_000;
+const lookMoments = 32;
+/** The picture, and its two followers: a cut or a blend shows in how they differ. */
+export const looksPerMoment = 3;
+/** Pictures between two moments where the duration is not known. */
+const lookStep = 20;
+const outputSlackBytes = 10_000_000;
+
+/** What is to be shown and heard of a file. @throws {BadUpload} when it is nothing that we publish. */
+export function chooseStreams(probe: Probe, limits: Limits): { video: ProbedStream; sound: ProbedStream | null } {
+  if (probe.streams.length > limits.maxStreams) throw tooManyStreams(limits);
+  const video = pickVideo(probe, limits);
+  if (probe.duration !== null && probe.duration > limits.maxDurationS + durationGraceS) throw tooLong(limits);
+  const sound = probe.streams.find(({ type, codec }) => type === "audio" && knownCodecs.audio.has(codec ?? ""));
+  return { video, sound: sound ?? null };
+}
 
 /**
- * From what a file says of itself to the FFmpeg arguments that turn it into a faststart H.264/AAC MP4 and a handful of pictures,
- * one of which becomes the cover.
- * @throws {BadUpload} when it is nothing that we publish.
+ * From what a file says of itself to the renditions that it gets and the FFmpeg arguments that make their pictures, in H.264, and a raw file
+ * of its sound, while its loudness is measured.
+ *
+ * @param conforms whether its picture may be taken over as the widest rendition.
+ * @param bytes of the file.
  */
-export function planVideo(probe: Probe, limits: Limits): Plan {
-  const video = pickVideo(probe, limits);
-  const audio = probe.streams.find((stream) => stream.type === "audio" && stream.codec !== null);
-  if (probe.duration !== null && probe.duration > limits.maxDurationS + durationGraceS) throw tooLong(limits);
-
-  const { width, height } = fit(video);
-  const covers = coverTimes(probe.duration);
+export function planVideo(
+  probe: Probe,
+  limits: Limits,
+  { conforms, bytes }: { conforms: boolean; bytes: number },
+): Plan {
+  const { video, sound } = chooseStreams(probe, limits);
+  const ladder = planLadder(video, bitrateOf(video, probe, bytes));
+  const widest = ladder.at(-1);
+  const rungs = ladder.map((rung) =>
+    Object.assign(rung, { file: `picture-${rung.name}.mp4`, copied: conforms && rung === widest }),
+  );
+  const looks = { file: "looks.gray", ...lookSize(rungs) };
   const duration = probe.duration ?? limits.maxDurationS;
+  const mostBitrate = Math.max(soundBytesPerSecond * 8, ...rungs.map(({ maxBitrate }) => 1.5 * maxBitrate));
+  const copiedBytes = conforms ? bytes : 0;
   return {
-    inputOptions: [
-      ...words(`-nostdin -v error -threads ${threads}`),
-      ...hostileInputOptions(limits.maxPixels, videoFormats),
-      // A second more than allowed, so that a file which is longer than it says shows itself in the result.
-      ...words(`-t ${limits.maxDurationS + 1}`),
-    ],
-    filter: [
-      `[0:${video.index}]scale=${width}:${height}:out_range=tv,setsar=1,format=yuv420p,split[play][look]`,
-      `[look]select='${covers.map(selectAt).join("+")}',signalstats,metadata=mode=print:file=-[cover]`,
-    ].join(";"),
-    outputs: [
-      { file: playFile, options: playOptions(audio) },
-      { file: "cover-%d.jpg", options: coverOptions(covers.length) },
-    ],
-    width,
-    height,
-    withAudio: audio !== undefined,
-    covers: covers.length,
-    timeLimitMs: Math.round(baseTimeLimitMs + duration * timeLimitPerSecondMs),
-    maxOutputBytes: Math.ceil(10_000_000 + (1.5 * duration * (videoBitrate + audioBitrate)) / 8),
+    run: {
+      inputs: [
+        {
+          file: inputFile,
+          options: [
+            ...quiet,
+            ...words(`-stats -threads ${threads}`),
+            ...hostileVideoOptions(limits.maxPixels),
+            // A second more than allowed, so that a file which is longer than it says shows itself in the result.
+            ...words(`-t ${limits.maxDurationS + 1}`),
+          ],
+        },
+      ],
+      filter: graph(video, probe, rungs, looks),
+      outputs: [
+        ...rungs.map((rung) => ({ file: rung.file, options: pictureOptions(rung, video, conforms) })),
+        { file: looks.file, options: words(`-map [look] -fps_mode passthrough ${lookFrames} -f rawvideo`) },
+        ...(sound ? [measuredSound(sound)] : []),
+      ],
+      timeLimitMs: runTimeLimitMs(probe.duration, limits),
+      maxOutputBytes: Math.min(
+        limits.maxOutputBytes,
+        Math.ceil(outputSlackBytes + copiedBytes + (duration * mostBitrate) / 8),
+      ),
+    },
+    rungs,
+    sound,
+    looks,
+    duration: probe.duration,
   };
 }
 
-export function tooLong({ maxDurationS }: Limits): BadUpload {
-  return new BadUpload(`The video is longer than ${maxDurationS} seconds.`);
+/** How long a run over a whole video may take. @param duration seconds, or null when it is not known. */
+export function runTimeLimitMs(duration: number | null, { maxRunS, maxRunSPerSecond, maxDurationS }: Limits): number {
+  return Math.round(1000 * (maxRunS + (duration ?? maxDurationS) * maxRunSPerSecond));
 }
 
-export function tooManyPixels({ maxPixels }: Limits): BadUpload {
-  return new BadUpload(`The picture has more than ${maxPixels} pixels.`);
+/** Bits a second of the picture, from the container or, at most, from the size of the whole file. */
+export function bitrateOf(video: ProbedStream, probe: Probe, bytes: number): number | null {
+  const duration = video.duration ?? probe.duration;
+  return video.bitrate ?? (duration === null ? null : (bytes * 8) / duration);
 }
+
+const lookFrames = `-frames:v ${lookMoments * looksPerMoment}`;
 
 function pickVideo(probe: Probe, limits: Limits): ProbedStream {
   const videos = probe.streams.filter((stream) => stream.type === "video" && !stream.isPicture);
-  const video = videos.find((stream) => stream.codec !== null && stream.width > 0 && stream.height > 0);
+  const video = videos.find(
+    ({ codec, width, height }) => knownCodecs.video.has(codec ?? "") && width > 0 && height > 0,
+  );
   if (video) {
     if (video.width * video.height > limits.maxPixels) throw tooManyPixels(limits);
     return video;
@@ -121,48 +137,57 @@ function pickVideo(probe: Probe, limits: Limits): ProbedStream {
   throw new BadUpload("There is no video in this file.");
 }
 
-/** Size on the screen: turned upright, with square pixels, even as H.264 wants it, never larger than the original. */
-function fit({ width, height, pixelAspect, rotation }: ProbedStream): { width: number; height: number } {
-  const sideways = Math.abs((Math.abs(rotation) % 180) - 90) < 1;
-  const shown = { width: width * pixelAspect, height };
-  const [w, h] = sideways ? [shown.height, shown.width] : [shown.width, shown.height];
-  const scale = Math.min(1, maxWidth / w, maxHeight / h);
-  return { width: even(w * scale), height: even(h * scale) };
+/** Scales to the widest rendition, brings the colours home, and makes the others and the looks from that. */
+function graph(video: ProbedStream, probe: Probe, rungs: PlannedRung[], looks: Looks): string {
+  const encoded = rungs.filter(({ copied }) => !copied);
+  const widest = encoded.at(-1) ?? rungs[0];
+  if (!widest) throw new Error("there is no rendition to make");
+  const shown = [
+    ...(video.interlaced ? ["yadif=deint=interlaced"] : []),
+    `scale=${widest.width}:${widest.height}:flags=bicubic:out_range=tv`,
+    "setsar=1",
+    planColour(video).filter,
+    ...beginAtZero(video, probe),
+  ].join(",");
+  const labels = encoded.map(({ name }) => `[from${name}]`).join("");
+  const scaled = encoded.map(({ name, width, height }) => {
+    const filter = width === widest.width ? "null" : `scale=${width}:${height}:flags=bicubic,setsar=1`;
+    return `[from${name}]${filter}[to${name}]`;
+  });
+  const every = probe.duration === null ? lookStep : momentStep(probe.duration, video.frameRate);
+  const look =
+    `[all]select='lt(mod(n,${every}),${looksPerMoment})',scale=${looks.width}:${looks.height}:flags=area,` +
+    "format=gray,metadata=mode=add:key=look:value=1,metadata=mode=print:file=-[look]";
+  return [`[0:${video.index}]${shown},split=${encoded.length + 1}[all]${labels}`, ...scaled, look].join(";");
 }
 
-function even(length: number): number {
-  return Math.max(2, 2 * Math.floor(Math.round(length) / 2));
+/** Where the sound begins first, the first picture is shown from then on: players do not agree on what else to show. */
+function beginAtZero({ start }: ProbedStream, probe: Probe): string[] {
+  const lateS = start === null ? 0 : start - probe.start;
+  return lateS > 0.005 ? [`setpts='if(eq(N,0)*lt(T,${(lateS + 1).toFixed(3)}),0,PTS)'`] : [];
 }
 
-function coverTimes(duration: number | null): number[] {
-  const times = duration === null ? coverSeconds : coverShares.map((share) => share * duration);
-  return [0, ...times.map((time) => Number(time.toFixed(3)))];
+function momentStep(duration: number, frameRate: number): number {
+  return Math.max(looksPerMoment, Math.ceil((duration * Math.min(frameRate || 30, 120)) / lookMoments));
 }
 
-/** Selects the first picture at or after a time: the first of all for time 0, since nothing was selected before it. */
-function selectAt(time: number, index: number): string {
-  return index === 0 ? "eq(n,0)" : `gte(t,${time})*lt(prev_selected_t,${time})`;
+function lookSize(rungs: PlannedRung[]): { width: number; height: number } {
+  const [{ width, height } = { width: 2, height: 2 }] = rungs;
+  const scale = Math.min(1, Math.sqrt(lookPixels / (width * height)));
+  return { width: Math.max(2, Math.round(width * scale)), height: Math.max(2, Math.round(height * scale)) };
 }
 
-function playOptions(audio: ProbedStream | undefined): string[] {
+function pictureOptions(rung: PlannedRung, video: ProbedStream, conforms: boolean): string[] {
+  const file = [...withoutMetadata, ...words("-f mp4")];
+  // Type 6 is supplemental information, in which cameras write what they like.
+  if (rung.copied) return [...words(`-map 0:${video.index} -c:v copy -bsf:v filter_units=remove_types=6`), ...file];
+  const { space, primaries, transfer } = planColour(video).tags;
+  const keyframes = conforms ? "source" : `expr:gte(t,n_forced*${keyframeSeconds})`;
   return [
-    ...words(`-map [play] -c:v libx264 -profile:v high -preset veryfast -threads ${threads}`),
-    ...words(`-crf 23 -maxrate ${videoBitrate} -bufsize ${2 * videoBitrate} -fps_mode vfr -fpsmax ${maxFps}`),
-    ...words(`-force_key_frames expr:gte(t,n_forced*${keyframeSeconds})`),
-    ...(audio ? words(`-map 0:${audio.index} -c:a aac -profile:a aac_low -b:a ${audioBitrate} -ac 2`) : []),
-    // Silence where the sound begins late or has gaps, so that it stays with the picture.
-    ...(audio ? words("-af aresample=48000:async=1:first_pts=0") : []),
-    // Metadata may tell where it was filmed, and on what.
-    ...words("-map_metadata -1 -map_chapters -1 -movflags +faststart -f mp4"),
+    ...words(`-map [to${rung.name}] -c:v libx264 -profile:v high -preset veryfast -threads ${threads}`),
+    ...words(`-crf ${rung.crf} -maxrate ${rung.maxBitrate} -bufsize ${2 * rung.maxBitrate}`),
+    ...words(`-fps_mode vfr -fpsmax ${maxFps} ${neverKeyframe} -force_key_frames ${keyframes}`),
+    ...words(`-colorspace ${space} -color_primaries ${primaries} -color_trc ${transfer} -color_range tv`),
+    ...file,
   ];
-}
-
-function coverOptions(count: number): string[] {
-  const picture = "-c:v mjpeg -pix_fmt yuvj420p -q:v 3";
-  return words(`-map [cover] -map_metadata -1 ${picture} -fps_mode passthrough -frames:v ${count} -f image2`);
-}
-
-/** Arguments that hold no spaces themselves. */
-export function words(text: string): string[] {
-  return text.split(" ");
 }

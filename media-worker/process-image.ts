@@ -8,9 +8,11 @@ import { BadUpload } from "./bad-upload.ts";
 import type { Claim, Job } from "./claim.ts";
 import { fetchInput } from "./fetch-input.ts";
 import type { Ffmpeg, FfmpegFailure } from "./ffmpeg.ts";
-import { imageFile, imageFormats, planImage, type ImageShape } from "./plan-image.ts";
-import { inputFile, tooManyPixels, type Limits } from "./plan.ts";
-import { forever, type ProcessorOptions } from "./process-video.ts";
+import { imageFile, imageFormats, planImage, type ImageLimits, type ImageShape } from "./plan-image.ts";
+import { inputFile } from "./ffmpeg-run.ts";
+import { tooManyPixels } from "./limits.ts";
+import { forever } from "./outputs.ts";
+import type { ProcessorOptions } from "./process-video.ts";
 import { blame, crashes } from "./verdict.ts";
 import { firstFrame } from "./webp.ts";
 
@@ -43,7 +45,12 @@ const shapes: Partial<Record<ImageKind, ImageShape>> = {
  * Makes of an upload, which is read into memory, a picture for its owner's profile: fetch, run, check, store, complete. Doing it again gives the same object.
  * It throws as `JobKindOptions.process` says.
  */
-export function createImageProcessor({ store, ffmpeg, workDir, limits }: ProcessorOptions): ProcessImage {
+export function createImageProcessor({
+  store,
+  ffmpeg,
+  workDir,
+  limits,
+}: Omit<ProcessorOptions, "limits"> & { limits: ImageLimits }): ProcessImage {
   return (claim, signal) =>
     workDir.with(async (dir) => {
       const { rawKey, jobId, userId, kind } = claim.job;
@@ -67,7 +74,13 @@ async function stopAnimation(path: string): Promise<void> {
   if (still) await writeFile(path, still);
 }
 
-async function run(ffmpeg: Ffmpeg, dir: string, shape: ImageShape, limits: Limits, signal: AbortSignal): Promise<void> {
+async function run(
+  ffmpeg: Ffmpeg,
+  dir: string,
+  shape: ImageShape,
+  limits: ImageLimits,
+  signal: AbortSignal,
+): Promise<void> {
   try {
     await ffmpeg.run(dir, planImage(shape, limits), signal);
   } catch (error) {
@@ -76,7 +89,7 @@ async function run(ffmpeg: Ffmpeg, dir: string, shape: ImageShape, limits: Limit
 }
 
 /** What is wrong with a picture; null when that was not its fault. */
-function whyBad({ kind, message, output }: FfmpegFailure, limits: Limits): BadUpload | null {
+function whyBad({ kind, message, output }: FfmpegFailure, limits: ImageLimits): BadUpload | null {
   if (kind === "signal" && crashes.test(message)) return new BadUpload(unreadable);
   if (kind !== "exit" || /No space left on device/.test(output.stderr)) return null;
   // FFmpeg checks sizes against a limit of its own too.
@@ -88,7 +101,7 @@ function whyBad({ kind, message, output }: FfmpegFailure, limits: Limits): BadUp
 async function check(
   ffmpeg: Ffmpeg,
   dir: string,
-  { maxPixels }: Limits,
+  { maxPixels }: ImageLimits,
   signal: AbortSignal,
 ): Promise<{ width: number; height: number }> {
   const { streams } = await ffmpeg.probe(dir, imageFile, { maxPixels, formats: imageFormats, signal });

@@ -15,12 +15,12 @@ import { MediaJobService, type Job } from "@flick/proto/gen/flick/video/v1/video
 import { BadUpload } from "./bad-upload.ts";
 import { claimJob, type JobService } from "./claim.ts";
 import { createFfmpeg } from "./ffmpeg.ts";
-import type { Limits } from "./plan.ts";
+import { defaultLimits, type Limits } from "./limits.ts";
 import { createVideoProcessor, type MadeVideo, type ProcessVideo } from "./process-video.ts";
 import { inspect, luminance, makeClip, startJobService, testServiceSecret, type TestJobService } from "./testing.ts";
 import { createWorkDir, type WorkDir } from "./work-dir.ts";
 
-const limits: Limits = { maxInputBytes: 50_000_000, maxDurationS: 600, maxPixels: 4096 * 4096 };
+const limits: Limits = { ...defaultLimits, maxInputBytes: 50_000_000 };
 const bear = join(import.meta.dir, "../../shared/media/bear.mp4");
 
 // Real transcodes, on a machine that does other things too.
@@ -60,13 +60,20 @@ const processor = (changes: Partial<Limits> = {}): ProcessVideo =>
 
 /** Uploads a file and has a worker process it. */
 async function publish(file: string, processVideo = processor(), signal?: AbortSignal) {
+  return processUpload(await upload(file), processVideo, signal);
+}
+
+async function upload(file: string): Promise<string> {
   const rawKey = `raw/${crypto.randomUUID()}`;
   await store.put(rawKey, resolve(dir, file), { contentType: "video/mp4" });
-  return processUpload(rawKey, processVideo, signal);
+  return rawKey;
 }
 
 async function processUpload(rawKey: string, processVideo = processor(), signal?: AbortSignal) {
-  const videoId = service.add(rawKey);
+  return process(service.add(rawKey), processVideo, signal);
+}
+
+async function process(videoId: bigint, processVideo = processor(), signal?: AbortSignal) {
   const claim = await claimJob(jobs, videoId);
   if (!claim) throw new Error("there was nothing to claim");
   try {
@@ -84,8 +91,8 @@ async function transcode(file: string, processVideo = processor()) {
   const { videoId, video } = await publish(file, processVideo);
   const [completed] = video.completed;
   if (!completed) throw new Error("it was not completed");
-  expect(completed.playKey).toBe(`videos/${videoId}/play.mp4`);
-  expect(completed.coverKey).toBe(`videos/${videoId}/cover.jpg`);
+  expect(completed.playKey).toMatch(new RegExp(`^videos/${videoId}/1/\\d+\\.mp4$`));
+  expect(completed.coverKey).toMatch(new RegExp(`^videos/${videoId}/1/cover-\\d+\\.jpg$`));
   const [play, cover] = [`${videoId}.mp4`, `${videoId}.jpg`];
   await store.getFile(completed.playKey, join(dir, play), { maxBytes: 1e9 });
   await store.getFile(completed.coverKey, join(dir, cover), { maxBytes: 1e8 });
@@ -111,6 +118,11 @@ describe("a good video becomes H.264 and AAC in a faststart MP4", () => {
     expect(Number(completed.durationMs)).toBeWithin(2_950, 3_100);
 
     expect(await boxes(play)).toEqual(["ftyp", "moov", "free", "mdat"]);
+    expect(completed.renditions.map(({ width, height }) => [width, height])).toEqual([
+      [540, 960],
+      [720, 1280],
+      [1080, 1920],
+    ]);
     const keyframes = packets.filter((packet) => packet.codec_type === "video" && packet.flags.startsWith("K"));
     expect(keyframes.map((packet) => Number(packet.pts_time))).toContain(2);
     const { streams: pictures } = await inspect(dir, cover);
@@ -145,7 +157,7 @@ describe("a good video becomes H.264 and AAC in a faststart MP4", () => {
 
   test("one with wide pixels, at its size on the screen", async () => {
     await makeClip(dir, `${source("360x288", 1)} -vf setsar=16/9 ${x264} -pix_fmt yuv420p wide.mp4`);
-    expect((await transcode("wide.mp4")).video).toMatchObject({ width: 640, height: 288, sample_aspect_ratio: "1:1" });
+    expect((await transcode("wide.mp4")).video).toMatchObject({ width: 540, height: 242, sample_aspect_ratio: "1:1" });
   });
 
   test("one with 10 bits in 4:2:2", async () => {
@@ -234,17 +246,56 @@ test("nothing of what the file tells about its maker is published", async () => 
   expect(chapters).toEqual([]);
 });
 
-test("both objects are public and may be kept for ever", async () => {
-  const { completed } = await transcode(await smallClip());
-  for (const [key, type] of [
-    [completed.playKey, "video/mp4"],
-    [completed.coverKey, "image/jpeg"],
-  ] as const) {
-    const response = await fetch(store.publicUrl(key), { method: "HEAD" });
-    expect(response.status).toBe(200);
-    expect(response.headers.get("content-type")).toBe(type);
-    expect(response.headers.get("cache-control")).toBe("public, max-age=31536000, immutable");
-  }
+describe("everything that is stored", () => {
+  test("is public, may be kept for ever, and says what it is", async () => {
+    const { completed } = await transcode(await smallClip());
+    const types: [key: string, type: string][] = [
+      [completed.playKey, "video/mp4"],
+      [completed.hlsKey, "application/vnd.apple.mpegurl"],
+      [completed.previewKey, "image/webp"],
+      [completed.coverKey, "image/jpeg"],
+      ...completed.renditions.map(({ url }): [string, string] => [url, "video/mp4"]),
+      ...completed.covers.map(({ url, type }): [string, string] => [url, type]),
+    ];
+    for (const [key, type] of types) {
+      const response = await fetch(store.publicUrl(key), { method: "HEAD" });
+      expect(response.status).toBe(200);
+      expect(response.headers.get("content-type")).toBe(type);
+      expect(response.headers.get("cache-control")).toBe("public, max-age=31536000, immutable");
+    }
+    expect(completed.covers.map(({ type }) => type).toSorted()).toEqual(["image/jpeg", "image/webp"]);
+    expect(Buffer.from(completed.thumbhash, "base64").length).toBeWithin(5, 26);
+  });
+
+  test("lies under the number of its attempt, and what former attempts left there is removed", async () => {
+    const rawKey = await upload(await smallClip());
+    const videoId = service.add(rawKey);
+    const left = `videos/${videoId}/0/1080.mp4`;
+    await store.put(left, join(dir, await smallClip()), { contentType: "video/mp4" });
+    await process(videoId);
+    const keys = (await store.list(`videos/${videoId}/`)).map(({ key }) => key);
+    expect(keys).not.toContain(left);
+    expect(keys.every((key) => key.startsWith(`videos/${videoId}/1/`))).toBe(true);
+    expect(keys.map((key) => key.split("/").at(-1))).toEqual([
+      "160.mp4",
+      "cover-160.jpg",
+      "cover-160.webp",
+      "hls-160.m3u8",
+      "hls-160.mp4",
+      "hls-sound.m3u8",
+      "hls-sound.mp4",
+      "hls.m3u8",
+      "preview.webp",
+    ]);
+  });
+});
+
+test("its service is told how far the work is", async () => {
+  await makeClip(dir, `${source("720x1280", 6)} ${x264} -pix_fmt yuv420p longer.mp4`);
+  const { video } = await publish("longer.mp4");
+  expect(video.percents.length).toBeGreaterThan(1);
+  expect(video.percents).toEqual(video.percents.toSorted((a, b) => a - b));
+  expect(video.percents.at(-1)).toBe(92);
 });
 
 describe("a bad file fails for good, with a reason for its author", () => {
@@ -256,7 +307,7 @@ describe("a bad file fails for good, with a reason for its author", () => {
     expect(message).toContain(reason);
     expect(message).toMatch(/^[A-Z][^/\\]{1,200}\.$/);
     const videoId = [...service.videos.keys()].at(-1);
-    expect(await store.head(`videos/${videoId}/play.mp4`)).toBeNull();
+    expect(await store.list(`videos/${videoId}/`)).toEqual([]);
     expect(jobFolders()).toEqual([]);
   }
 
@@ -400,8 +451,7 @@ test("a worker that lost its claim stores nothing", async () => {
   service.steal(videoId);
   await expect(processor()(claim, claim.signal)).rejects.toThrow("somebody else has the job");
   claim.drop();
-  expect(await store.head(`videos/${videoId}/play.mp4`)).toBeNull();
-  expect(await store.head(`videos/${videoId}/cover.jpg`)).toBeNull();
+  expect(await store.list(`videos/${videoId}/`)).toEqual([]);
 });
 
 /** Folders of jobs that are in the work folder now. */

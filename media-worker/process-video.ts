@@ -1,14 +1,11 @@
-import { stat } from "node:fs/promises";
-import { join } from "node:path";
-
 import type { ObjectStore } from "@flick/platform/object-store/object-store.ts";
 
 import type { Claim, Job } from "./claim.ts";
 import { fetchInput } from "./fetch-input.ts";
-import type { Ffmpeg, FfmpegOutput } from "./ffmpeg.ts";
-import { coverFile, inputFile, planVideo, playFile, videoFormats, type Limits, type Plan } from "./plan.ts";
-import type { Probe } from "./probe.ts";
-import { blame, checkResult, chooseCover, whyUndecodable, whyUnreadable } from "./verdict.ts";
+import type { Ffmpeg } from "./ffmpeg.ts";
+import type { Limits } from "./limits.ts";
+import { makeVideo, type MadeFiles } from "./make-video.ts";
+import { createOutputs } from "./outputs.ts";
 import type { WorkDir } from "./work-dir.ts";
 
 export interface ProcessorOptions {
@@ -18,7 +15,7 @@ export interface ProcessorOptions {
   limits: Limits;
 }
 
-/** What a video has become. */
+/** What a video has become; `url` is an object key here. */
 export interface MadeVideo {
   playKey: string;
   coverKey: string;
@@ -27,6 +24,12 @@ export interface MadeVideo {
   durationMs: bigint;
   /** Of the upload. */
   sha256: string;
+  renditions: { url: string; width: number; height: number; bitrate: number; bytes: bigint }[];
+  hlsKey: string;
+  covers: { url: string; width: number; height: number; type: string }[];
+  previewKey: string;
+  thumbhash: string;
+  coverTimeMs: bigint;
 }
 
 /** The same, for the log. */
@@ -34,6 +37,8 @@ interface Processed {
   width: number;
   height: number;
   durationMs: number;
+  renditions: number;
+  copied: string;
   inputBytes: number;
   outputBytes: number;
   fetchMs: number;
@@ -48,81 +53,71 @@ interface VideoJob extends Job {
 
 export type ProcessVideo = (claim: Claim<VideoJob, MadeVideo>, signal: AbortSignal) => Promise<Processed>;
 
-/** An object under one of our keys is written with the same content again, and never changed. */
-export const forever = { public: true, cacheControl: "public, max-age=31536000, immutable" };
+/** Work that is done, in percent, when the file is here, when it is transcoded, and when all is stored. */
+const fetched = 5;
+const transcoded = 92;
 
 /**
- * Makes of an upload what players play: fetch, probe, plan, run, check, store, complete. Doing it again gives the same objects.
+ * Makes of an upload what players play: fetch, make, store, complete. Every attempt stores under a name of its own
+ * (the fencing number is in it), so that nothing of two attempts is ever mixed; what former ones left is removed in the end.
  *
  * The processor throws {@link BadUpload} when the file is at fault, the signal's reason when it aborts, and anything else for
  * faults that may pass.
  */
 export function createVideoProcessor({ store, ffmpeg, workDir, limits }: ProcessorOptions): ProcessVideo {
-  const probing = { maxPixels: limits.maxPixels, formats: videoFormats };
+  const outputs = createOutputs(store);
 
   return (claim, signal) =>
     workDir.with(async (dir) => {
+      const { jobId, fence, rawKey, sha256: announced } = claim.job;
       const startedAt = performance.now();
-      const { rawKey, sha256: announced } = claim.job;
       const fetching = { maxBytes: limits.maxInputBytes, sha256: announced, signal };
       const { bytes: inputBytes, sha256 } = await fetchInput(store, rawKey, dir, fetching);
       const fetchedAt = performance.now();
-      const source = await probeInput(dir, signal);
-      const plan = planVideo(source, limits);
-      const output = await run(dir, plan, signal);
-      const durationMs = await check(dir, source, plan, output, signal);
+      claim.progress(fetched);
+      const made = await makeVideo({ ffmpeg, dir, limits, inputBytes, signal }, (share) => {
+        claim.progress(fetched + share * (transcoded - fetched));
+      });
       const transcodedAt = performance.now();
-      // Whoever lost the job in the meantime must not write over what its new holder stored.
+      claim.progress(transcoded);
+      // Whoever lost the job in the meantime has no reason to store anything.
       await claim.renew();
-      const stored = await storeOutputs(claim.job.jobId, dir, chooseCover(output.stdout, plan.covers), signal);
-      const size = { width: plan.width, height: plan.height };
-      const { playKey, coverKey } = stored;
-      await claim.complete({ ...size, durationMs: BigInt(durationMs), playKey, coverKey, sha256 });
+      const prefix = `videos/${jobId}/${fence}/`;
+      const outputBytes = await outputs.store(prefix, dir, made.all, signal);
+      await claim.complete({ ...describe(prefix, made), sha256 });
+      await outputs.removeOthers(`videos/${jobId}/`, prefix);
+      const { width, height } = made.play;
       return {
-        ...size,
-        durationMs,
+        width,
+        height,
+        durationMs: made.durationMs,
+        renditions: made.renditions.length,
+        copied: made.copied.join(" "),
         inputBytes,
-        outputBytes: stored.bytes,
+        outputBytes,
         fetchMs: Math.round(fetchedAt - startedAt),
         transcodeMs: Math.round(transcodedAt - fetchedAt),
         storeMs: Math.round(performance.now() - transcodedAt),
       };
     });
+}
 
-  async function probeInput(dir: string, signal: AbortSignal): Promise<Probe> {
-    try {
-      return await ffmpeg.probe(dir, inputFile, { ...probing, signal });
-    } catch (error) {
-      throw blame(error, (failure) => whyUnreadable(failure, limits));
-    }
-  }
-
-  async function run(dir: string, plan: Plan, signal: AbortSignal): Promise<FfmpegOutput> {
-    try {
-      return await ffmpeg.run(dir, plan, signal);
-    } catch (error) {
-      throw blame(error, (failure) => whyUndecodable(failure, limits));
-    }
-  }
-
-  /** Milliseconds of video that the run made. */
-  async function check(dir: string, source: Probe, plan: Plan, output: FfmpegOutput, signal: AbortSignal) {
-    const result = await ffmpeg.probe(dir, playFile, { ...probing, signal });
-    return checkResult(source, plan, result, output, limits);
-  }
-
-  async function storeOutputs(videoId: bigint, dir: string, cover: number, signal: AbortSignal) {
-    const playPath = join(dir, playFile);
-    const coverPath = join(dir, coverFile(cover));
-    const playKey = `videos/${videoId}/play.mp4`;
-    const coverKey = `videos/${videoId}/cover.jpg`;
-    try {
-      await store.put(coverKey, coverPath, { ...forever, contentType: "image/jpeg", signal });
-      await store.put(playKey, playPath, { ...forever, contentType: "video/mp4", signal });
-    } catch (error) {
-      signal.throwIfAborted();
-      throw error;
-    }
-    return { playKey, coverKey, bytes: (await stat(playPath)).size + (await stat(coverPath)).size };
-  }
+function describe(prefix: string, made: MadeFiles): Omit<MadeVideo, "sha256"> {
+  const { play, cover, renditions, covers, durationMs, thumbhash, coverTimeMs } = made;
+  return {
+    playKey: prefix + play.file,
+    coverKey: prefix + cover.file,
+    width: play.width,
+    height: play.height,
+    durationMs: BigInt(durationMs),
+    renditions: renditions.map(({ file, width, height, bytes }) => {
+      const bitrate = Math.round((bytes * 8000) / durationMs);
+      return { url: prefix + file, width, height, bitrate, bytes: BigInt(bytes) };
+    }),
+    hlsKey: prefix + made.master,
+    covers: covers.map(({ file, width, height, type }) => ({ url: prefix + file, width, height, type })),
+    previewKey: prefix + made.preview,
+    thumbhash,
+    coverTimeMs: BigInt(coverTimeMs),
+  };
 }

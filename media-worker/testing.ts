@@ -32,6 +32,8 @@ interface TestJob<Completed> {
   completed: Completed[];
   failed: Pick<FailJobRequest, "reason" | "permanent" | "interrupted">[];
   renewals: number;
+  /** What renewals told of the progress. */
+  percents: number[];
 }
 
 export type TestVideo = TestJob<CompleteJobRequest>;
@@ -94,9 +96,10 @@ export function startJobService(options: { leaseMs: number; retryMs?: number }):
         const { rawKey, sha256 } = job;
         return { job, told: { jobId, fence, rawKey, sha256, attempt, leaseMs: BigInt(leaseMs) } };
       },
-      renewJob(claim: Claimed) {
+      renewJob(claim: Claimed & { percent?: number }) {
         const job = held(claim);
         job.renewals++;
+        if (claim.percent) job.percents.push(claim.percent);
         job.dueAt = Date.now() + leaseMs;
         return { leaseMs: BigInt(leaseMs) };
       },
@@ -190,7 +193,7 @@ interface Claimed {
 
 function newJob<Completed>(rawKey: string): TestJob<Completed> {
   const counts = { fence: 0n, attempts: 0, renewals: 0 };
-  return { rawKey, sha256: "", status: "uploaded", dueAt: 0, completed: [], failed: [], ...counts };
+  return { rawKey, sha256: "", status: "uploaded", dueAt: 0, completed: [], failed: [], percents: [], ...counts };
 }
 
 /** Makes a clip with FFmpeg's own sources. @param args all but the program's name; the last one is the file. */

@@ -1,40 +1,16 @@
 import { describe, expect, test } from "bun:test";
 
 import { FfmpegFailure } from "./ffmpeg.ts";
-import { planVideo, type Limits } from "./plan.ts";
+import type { FfmpegRun } from "./ffmpeg-run.ts";
+import { defaultLimits, type Limits } from "./limits.ts";
 import type { Probe, ProbedStream } from "./probe.ts";
-import { checkResult, chooseCover, whyUndecodable, whyUnreadable } from "./verdict.ts";
+import { pictureOf, probeOf, soundOf } from "./testing-probe.ts";
+import { checkResult, whyUndecodable, whyUnreadable } from "./verdict.ts";
 
-const limits: Limits = { maxInputBytes: 1e9, maxDurationS: 600, maxPixels: 1_000_000 };
+const limits: Limits = { ...defaultLimits, maxPixels: 1_000_000 };
 
-const look = (light: number, low: number, high: number) =>
-  `frame:0    pts:0       pts_time:0\nlavfi.signalstats.YMIN=1\nlavfi.signalstats.YLOW=${low}\n` +
-  `lavfi.signalstats.YAVG=${light}\nlavfi.signalstats.YHIGH=${high}\nlavfi.signalstats.YMAX=250\n`;
-const black = look(16, 16, 16);
-const night = look(30, 18, 60);
-const white = look(235, 235, 235);
-const red = look(81, 81, 81);
-const fine = look(120.5, 40, 200);
-
-describe("the cover", () => {
-  const cases: [what: string, looks: string[], index: number][] = [
-    ["is the first picture when there is something to see", [fine, fine], 0],
-    ["is the first that is not black", [black, black, fine, fine], 2],
-    ["is no flash of white", [white, fine], 1],
-    ["is no plain colour", [red, fine], 1],
-    ["is a plain colour rather than black", [black, red], 1],
-    ["is the night rather than black or white", [black, white, night], 2],
-    ["is the first picture when all is black", [black, black], 0],
-    ["is the first picture when nothing is known", [], 0],
-  ];
-  test.each(cases)("%s", (_what, looks, index) => {
-    expect(chooseCover(looks.join(""), 8)).toBe(index);
-  });
-
-  test("is one that was written", () => {
-    expect(chooseCover([black, red, fine].join(""), 2)).toBe(1);
-  });
-});
+const fine = "frame:0    pts:0       pts_time:0\nlook=1\n";
+const run: FfmpegRun = { inputs: [], filter: null, outputs: [], timeLimitMs: 1, maxOutputBytes: 5000 };
 
 describe("when FFmpeg gives up", () => {
   const failed = (kind: FfmpegFailure["kind"], message: string, stderr: string, stdout = "") =>
@@ -46,6 +22,13 @@ describe("when FFmpeg gives up", () => {
   const unreadable: Case[] = [
     ["another format is no video", "exit", gaveUp, "[png_pipe] Format not on whitelist 'mov'", "not a video"],
     ["a missing index is an incomplete file", "exit", gaveUp, "[mov] moov atom not found", "incomplete"],
+    [
+      "more streams than FFmpeg takes are too many",
+      "exit",
+      gaveUp,
+      "exceeds max_streams parameter",
+      "more than 64 tracks",
+    ],
     ["pixels beyond the limit name it", "exit", gaveUp, "exceeds specified max pixel count 1", "1000000 pixels"],
     ["a crash is the file's fault", "signal", "killed by SIGSEGV", "", "not a video"],
     ["being killed is not", "signal", "killed by SIGKILL", "", null],
@@ -61,18 +44,20 @@ describe("when FFmpeg gives up", () => {
     ["a demand for too much memory is told", "exit", gaveUp, "Cannot allocate memory", "memory"],
     ["a full disk is our fault", "exit", gaveUp, "No space left on device", null],
     ["a crash is the file's fault", "signal", "killed by SIGABRT", "", "damaged"],
-    ["so is a result beyond the limit on files", "signal", "killed by SIGXFSZ", "", "damaged"],
+    ["a result beyond the limit on files names it", "signal", "killed by SIGXFSZ", "", "5000 bytes"],
+    ["also when FFmpeg sees it itself", "exit", gaveUp, "Error writing trailer: File too large", "5000 bytes"],
     ["being killed is not", "signal", "killed by SIGKILL", "", null],
     ["nor is a lack of time", "time limit", "took more than 10 ms", "", null],
   ];
   test.each(undecodable)("decoding: %s", (_what, kind, message, stderr, reason) => {
-    const verdict = whyUndecodable(failed(kind, message, stderr, fine), limits);
+    const verdict = whyUndecodable(failed(kind, message, stderr, fine), run, limits);
     expect(verdict?.message ?? null).toEqual(reason && expect.stringContaining(reason));
   });
 
   test("decoding: without a single picture there is nothing to see", () => {
     const verdict = whyUndecodable(
       failed("exit", gaveUp, "Cannot determine format of input stream 0:0 after EOF"),
+      run,
       limits,
     );
     expect(verdict?.message).toContain("no picture");
@@ -80,25 +65,13 @@ describe("when FFmpeg gives up", () => {
 });
 
 describe("the result", () => {
-  const stream = (changes: Partial<ProbedStream> = {}): ProbedStream => ({
-    index: 0,
-    type: "video",
-    codec: "h264",
-    width: 320,
-    height: 240,
-    pixelFormat: "yuv420p",
-    pixelAspect: 1,
-    rotation: 0,
-    duration: 10,
-    isPicture: false,
-    ...changes,
-  });
-  const sound = (changes: Partial<ProbedStream> = {}) => stream({ type: "audio", codec: "aac", width: 0, ...changes });
-  const probe = (duration: number | null, streams: ProbedStream[]): Probe => ({ duration, streams });
+  const stream = (changes: Partial<ProbedStream> = {}) => pictureOf({ width: 320, height: 240, ...changes });
+  const probe = (duration: number | null, streams: ProbedStream[]) => probeOf(streams, { duration });
+  const sound = soundOf;
   const source = probe(10, [stream({ codec: "vp9" }), sound({ codec: "opus" })]);
-  const plan = planVideo(source, limits);
+  const rung = { name: "320", width: 320, height: 240 };
   const check = (result: Probe, stderr = "", of: Probe = source) =>
-    checkResult(of, plan, result, { stdout: "", stderr }, limits);
+    checkResult(of, [{ rung, probe: result }], { withSound: true, stderr, limits });
 
   test("is accepted with its duration in milliseconds", () => {
     expect(check(probe(10.016, [stream(), sound()]))).toBe(10_016);

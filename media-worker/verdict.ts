@@ -1,6 +1,9 @@
 import { BadUpload } from "./bad-upload.ts";
-import { FfmpegFailure, type FfmpegOutput } from "./ffmpeg.ts";
-import { durationGraceS, tooLong, tooManyPixels, type Limits, type Plan } from "./plan.ts";
+import { FfmpegFailure } from "./ffmpeg.ts";
+import type { FfmpegRun } from "./ffmpeg-run.ts";
+import type { Rung } from "./ladder.ts";
+import { durationGraceS, tooLong, tooManyPixels, tooManyStreams, type Limits } from "./limits.ts";
+import { lookTimes } from "./cover.ts";
 import type { Probe } from "./probe.ts";
 
 const cut = "The file is incomplete: a part of the video is missing. Please upload it again.";
@@ -29,35 +32,58 @@ export function whyUnreadable(failure: FfmpegFailure, limits: Limits): BadUpload
   if (kind === "signal" && crashes.test(message)) return new BadUpload(notAVideo);
   if (kind !== "exit") return null;
   if (/max pixel count/.test(output.stderr)) return tooManyPixels(limits);
+  if (/exceeds max_streams/.test(output.stderr)) return tooManyStreams(limits);
   if (/moov atom not found|ended prematurely/.test(output.stderr)) return new BadUpload(cut);
   return new BadUpload(notAVideo);
 }
 
 /** What is wrong with a file that could be read but not transcoded; null when that was not the file's fault. */
-export function whyUndecodable(failure: FfmpegFailure, limits: Limits): BadUpload | null {
+export function whyUndecodable(failure: FfmpegFailure, run: FfmpegRun, limits: Limits): BadUpload | null {
   const { kind, message, output } = failure;
+  if (kind === "signal" && /SIGXFSZ/.test(message)) return tooLarge(run);
   if (kind === "signal" && crashes.test(message)) return new BadUpload(damaged);
   if (kind !== "exit" || /No space left on device/.test(output.stderr)) return null;
+  if (/File too large/.test(output.stderr)) return tooLarge(run);
   if (/max pixel count/.test(output.stderr)) return tooManyPixels(limits);
   if (/Cannot allocate memory/.test(output.stderr)) return new BadUpload(tooMuchMemory);
-  return new BadUpload(readLooks(output.stdout).length === 0 ? noPicture : damaged);
+  return new BadUpload(lookTimes(output.stdout).length === 0 ? noPicture : damaged);
+}
+
+function tooLarge({ maxOutputBytes }: FfmpegRun): BadUpload {
+  return new BadUpload(`What this video becomes is larger than the ${maxOutputBytes} bytes that are allowed.`);
+}
+
+/** A rendition, as it was planned and as ffprobe finds it. */
+export interface MadeRendition {
+  rung: Pick<Rung, "name" | "width" | "height">;
+  probe: Probe;
 }
 
 /**
- * Looks at what a run made before anybody sees it.
+ * Looks at what the runs made before anybody sees it.
+ *
+ * @param stderr what FFmpeg complained about while it read the file.
  * @returns the duration in milliseconds.
  * @throws {BadUpload} when the file was cut or is longer than it said; {Error} when the result is not what was planned.
  */
-export function checkResult(source: Probe, plan: Plan, result: Probe, output: FfmpegOutput, limits: Limits): number {
-  const video = result.streams.find((stream) => stream.type === "video");
-  const audio = result.streams.find((stream) => stream.type === "audio");
-  if (!video?.duration || result.duration === null) throw new BadUpload(noPicture);
-  if (result.duration > limits.maxDurationS + durationGraceS) throw tooLong(limits);
-  if (lacks(source, result) && output.stderr.trim() !== "") throw new BadUpload(cut);
-  if (video.codec !== "h264" || video.pixelFormat !== "yuv420p") throw new Error("the result is not H.264 in yuv420p");
-  if (video.width !== plan.width || video.height !== plan.height) throw new Error("the result has another size");
-  if (audio ? audio.codec !== "aac" : plan.withAudio) throw new Error("the sound of the result is missing or not AAC");
-  return Math.round(result.duration * 1000);
+export function checkResult(
+  source: Probe,
+  made: readonly MadeRendition[],
+  { withSound, stderr, limits }: { withSound: boolean; stderr: string; limits: Limits },
+): number {
+  const durations = made.map(({ rung, probe: result }) => {
+    const video = result.streams.find((stream) => stream.type === "video");
+    const audio = result.streams.find((stream) => stream.type === "audio");
+    if (!video?.duration || result.duration === null) throw new BadUpload(noPicture);
+    if (result.duration > limits.maxDurationS + durationGraceS) throw tooLong(limits);
+    if (lacks(source, result) && stderr.trim() !== "") throw new BadUpload(cut);
+    if (video.codec !== "h264" || video.pixelFormat !== "yuv420p")
+      throw new Error("the result is not H.264 in yuv420p");
+    if (video.width !== rung.width || video.height !== rung.height) throw new Error("the result has another size");
+    if (audio ? audio.codec !== "aac" : withSound) throw new Error("the sound of the result is missing or not AAC");
+    return result.duration;
+  });
+  return Math.round(Math.max(...durations) * 1000);
 }
 
 /**
@@ -75,29 +101,4 @@ function isShort(said: number | null, is: number | null): boolean {
 
 function pictureDuration({ streams }: Probe): number | null {
   return streams.find((stream) => stream.type === "video" && !stream.isPicture)?.duration ?? null;
-}
-
-/**
- * Chooses the cover: the first candidate that is neither nearly black, nor nearly white, nor blank; else the one with most to see.
- * @param stdout signalstats of the candidates, as the plan prints them.
- * @param count candidates that were written; when the picture changes its size in the middle, more are printed.
- * @returns its index; 0 when nothing is known.
- */
-export function chooseCover(stdout: string, count: number): number {
-  const looks = readLooks(stdout).slice(0, count);
-  const good = looks.findIndex(({ light, spread }) => light >= 40 && light <= 220 && spread >= 16);
-  if (good >= 0) return good;
-  const worth = looks.map(({ light, spread }) => (light > 220 ? 40 : light) + 2 * spread);
-  return Math.max(0, worth.indexOf(Math.max(...worth)));
-}
-
-/** Mean luminance, and the span of its middle 80 %, of each candidate: 16 is black and 235 white. */
-function readLooks(stdout: string): { light: number; spread: number }[] {
-  return stdout
-    .split(/^frame:/m)
-    .slice(1)
-    .map((block) => {
-      const stat = (name: string) => Number(new RegExp(`signalstats\\.${name}=([\\d.]+)`).exec(block)?.[1] ?? 0);
-      return { light: stat("YAVG"), spread: stat("YHIGH") - stat("YLOW") };
-    });
 }

@@ -1,0 +1,52 @@
+import { stat } from "node:fs/promises";
+import { extname, join } from "node:path";
+
+import type { ObjectStore } from "@flick/platform/object-store/object-store.ts";
+
+/** An object under one of our keys is never changed. */
+export const forever = { public: true, cacheControl: "public, max-age=31536000, immutable" };
+
+const contentTypes: Record<string, string> = {
+  ".mp4": "video/mp4",
+  ".m3u8": "application/vnd.apple.mpegurl",
+  ".jpg": "image/jpeg",
+  ".webp": "image/webp",
+};
+/** Uploads at once. */
+const lanes = 4;
+/** Of former attempts, which are ten at most. */
+const maxRemoved = 1000;
+
+/** Files that a job made, on their way to object storage. */
+export function createOutputs(store: ObjectStore) {
+  return {
+    /** Stores files under a prefix; returns the bytes of all of them. */
+    async store(prefix: string, dir: string, files: readonly string[], signal: AbortSignal): Promise<number> {
+      let bytes = 0;
+      const queue = files.values();
+      const lane = async () => {
+        for (const file of queue) {
+          const path = join(dir, file);
+          const contentType = contentTypes[extname(file)] ?? "application/octet-stream";
+          await store.put(prefix + file, path, { ...forever, contentType, signal });
+          bytes += (await stat(path)).size;
+        }
+      };
+      try {
+        await Promise.all(Array.from({ length: lanes }, lane));
+      } catch (error) {
+        signal.throwIfAborted();
+        throw error;
+      }
+      return bytes;
+    },
+
+    /** Removes what former attempts stored and nobody was told of. */
+    async removeOthers(folder: string, prefix: string): Promise<number> {
+      const found = await store.list(folder);
+      const others = found.filter(({ key }) => !key.startsWith(prefix)).slice(0, maxRemoved);
+      for (const { key } of others) await store.delete(key);
+      return others.length;
+    },
+  };
+}
