@@ -8,7 +8,7 @@ import { originSpec } from "@flick/dev/programs.ts";
 import { instancesKey } from "@flick/proto/instances.ts";
 import { RedisClient } from "bun";
 
-import { ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
+import { atFullSpeed, ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
 
 setDefaultTimeout(120_000);
 
@@ -18,7 +18,7 @@ let videoId: number;
 let people: { token: string }[];
 let nodes = 0;
 beforeAll(async () => {
-  flick = await runStack();
+  flick = await runStack({ gateway: atFullSpeed });
   redis = new RedisClient(flick.stack.urls.redis);
   people = await Promise.all(Array.from({ length: 8 }, () => flick.signUp()));
   const clip = join(flick.dir, "clip.mp4");

@@ -41,6 +41,7 @@ const noQuota = { perUser: { count: 0 } };
 export const atFullSpeed = {
   limits: {
     requests: { perUser: "off" },
+    login: { perAccountAndIp: { count: 0 }, perAccount: { count: 0 } },
     register: { perAccount: { count: 0 } },
     publish: noQuota,
     profile: noQuota,

@@ -5,7 +5,7 @@ import { startGateway, type Gateway } from "@flick/dev/gateway.ts";
 import { publicKeysPath } from "@flick/proto/public-keys.ts";
 import { decodeProtectedHeader } from "jose";
 
-import { runStack, type RunningStack } from "./running-stack.ts";
+import { atFullSpeed, runStack, type RunningStack } from "./running-stack.ts";
 
 setDefaultTimeout(90_000);
 
@@ -15,7 +15,7 @@ let second: Gateway;
 let passedOn = 0;
 let stopProxy: () => Promise<void>;
 beforeAll(async () => {
-  flick = await runStack();
+  flick = await runStack({ gateway: atFullSpeed });
   const proxy = Bun.serve({
     hostname: "127.0.0.1",
     port: 0,
@@ -32,6 +32,7 @@ beforeAll(async () => {
       ORIGIN_URL: proxy.url.origin,
       UPSTASH_REDIS_REST_URL: flick.stack.urls.upstash,
       UPSTASH_REDIS_REST_TOKEN: upstashToken,
+      IP_LIMIT_FACTOR: "1000",
     },
     log: () => {},
   });
