@@ -8,14 +8,14 @@ import { addEndpoints, type GatewayEnv } from "./endpoint.ts";
 import { endpoints } from "./endpoints.ts";
 import { answerError, answerNotFound } from "./errors.ts";
 import type { Feed } from "./feed.ts";
-import { browserAccess, safeHeaders } from "./headers.ts";
+import { addAnswerHeaders, answerPreflight } from "./headers.ts";
 import type { GatewayLiveConfig } from "./live-config.ts";
 import type { Log } from "./log.ts";
 import type { Origin } from "./origin.ts";
 import { addPublicKeys } from "./public-keys.ts";
 import type { RateLimit } from "./rate-limit.ts";
 import type { Redis } from "./redis.ts";
-import { requestLimits } from "./request-limits.ts";
+import { refuseTooLong } from "./request-limits.ts";
 
 export interface AppDeps {
   auth: Auth;
@@ -40,11 +40,18 @@ export function createApp(deps: AppDeps): Hono<GatewayEnv> {
   });
 
   app.use(accessLog(deps.log));
-  app.use(safeHeaders);
-  app.use(browserAccess);
-  app.use(requestLimits);
-  app.use(deps.config.refresh);
-  app.use(deps.discovery.keepUp);
+  // One for all that takes no time: a middleware of its own would cost every request a turn, and what the runtime tells of a request is dear.
+  app.use(async (c, next) => {
+    const { url, method } = c.req.raw;
+    addAnswerHeaders(c, url);
+    if (method === "OPTIONS") return answerPreflight(c, next);
+    const refused = refuseTooLong(c, url);
+    if (refused) return refused;
+    deps.discovery.keepUp(c);
+    const firstLook = deps.config.refresh(c);
+    if (firstLook) await firstLook;
+    return next();
+  });
 
   addEndpoints(app, endpoints, deps);
   addPublicKeys(app, deps);

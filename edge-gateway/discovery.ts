@@ -1,11 +1,10 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { serviceOfPath } from "@flick/proto/instances.ts";
-import type { MiddlewareHandler } from "hono";
 
 import { inBackground } from "./background.ts";
 import { createBalancedFetch, type BalancedFetch, type Fetch } from "./balanced-fetch.ts";
 import { createBalancer } from "./balancer.ts";
-import type { GatewayEnv } from "./endpoint.ts";
+import type { GatewayContext } from "./endpoint.ts";
 import type { OriginNetwork } from "./env.ts";
 import type { Log } from "./log.ts";
 import type { Redis } from "./redis.ts";
@@ -14,7 +13,7 @@ import { createRegistry } from "./registry.ts";
 export interface Discovery {
   fetch: BalancedFetch;
   /** Has what is due done in the background of a request that comes by: reading the list of origins, probing those that were left out. */
-  keepUp: MiddlewareHandler<GatewayEnv>;
+  keepUp(c: GatewayContext): void;
 }
 
 /** Finds the origins and spreads calls over them. */
@@ -42,11 +41,10 @@ export function createDiscovery(options: {
   const balanced = createBalancedFetch({ balancer, services, ready: () => registry.ready(), fetch: send, now });
   return {
     fetch: balanced,
-    async keepUp(c, next) {
+    keepUp(c) {
       if (registry.isDue()) inBackground(c, registry.refresh());
       const out = balancer.dueProbes();
       if (out.length > 0) inBackground(c, balanced.probe(out));
-      await next();
     },
   };
 }

@@ -2,7 +2,6 @@ import type { CallOptions } from "@connectrpc/connect";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { Context, Hono } from "hono";
-import { routePath } from "hono/route";
 import type * as v from "valibot";
 
 import type { AppDeps } from "./app.ts";
@@ -102,7 +101,7 @@ function addEndpoint(app: Hono<GatewayEnv>, declared: Endpoint, deps: AppDeps): 
   const { path, answer } = declared;
   const empty = emptyOf(answer);
   app.all(path, async (c) => {
-    c.set("route", routePath(c));
+    c.set("route", path);
     c.set("empty", empty);
     const answered = await answerOf(declared, c, deps);
     return answered instanceof Response ? answered : c.json({ status_code: 0, status_msg: "success", ...answered });

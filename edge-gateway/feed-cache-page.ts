@@ -86,7 +86,7 @@ export function withCounts(page: FeedPage, { favoriteCounts, commentCounts }: Pa
   return bytes;
 }
 
-/** A copy of a page {@link withCounts} as one viewer sees it. */
+/** A page {@link withCounts} as one viewer sees it: itself for who likes and follows nobody on it, else a copy. */
 export function withFlags(
   counted: Uint8Array<ArrayBuffer>,
   { slots, videoIds, authorIds, authorOf }: FeedPage,
@@ -94,6 +94,7 @@ export function withFlags(
 ): Uint8Array<ArrayBuffer> {
   if (isFavorite.length !== videoIds.length || isFollow.length !== authorIds.length)
     throw new TypeError("the view is not one of the page");
+  if (!isFavorite.includes(true) && !isFollow.includes(true)) return counted;
   const bytes = new Uint8Array(counted);
   for (let at = 0; at < videoIds.length; at++) {
     if (isFollow[authorOf[at] as number]) writeAscii(bytes, slots.isFollow[at] as number, "true ");

@@ -19,6 +19,8 @@ interface Batch {
   page: FeedPage;
   tokens: string[];
   tokenBytes: number;
+  /** Milliseconds since 1970 at which the answer should be there. */
+  expectedAt: number;
   /** One of them is there in the end. Plain data, for every request of the batch to read. */
   answer?: { counted: Uint8Array<ArrayBuffer>; views: FeedView[] };
   failure?: { reason: Reason; message: string };
@@ -31,7 +33,7 @@ const timeoutMs = 2_000;
 /** For others to join, when the isolate is busy: a third of what the last call took, within these bounds. */
 const leastGatherMs = 1;
 const mostGatherMs = 8;
-const firstPollMs = 2;
+const firstPollMs = 1;
 const longestPollMs = 16;
 
 /**
@@ -52,7 +54,7 @@ export function createFeedViews({ videos }: Pick<Origin, "videos">): FeedViews {
       await waitFor(gathering);
       return pageIn(gathering, place);
     }
-    const batch: Batch = { page, tokens: [], tokenBytes: 0 };
+    const batch: Batch = { page, tokens: [], tokenBytes: 0, expectedAt: 0 };
     const place = add(batch, token);
     const work = ask(batch, request.requestId);
     request.waitUntil(work);
@@ -63,8 +65,10 @@ export function createFeedViews({ videos }: Pick<Origin, "videos">): FeedViews {
   async function ask(batch: Batch, requestId: string): Promise<void> {
     const { page, tokens } = batch;
     if (inFlight++ > 0) {
+      const gatherMs = Math.min(mostGatherMs, Math.max(leastGatherMs, lastCallMs / 3));
+      batch.expectedAt = Date.now() + gatherMs + lastCallMs;
       open.set(page.key, batch);
-      await sleep(Math.min(mostGatherMs, Math.max(leastGatherMs, lastCallMs / 3)));
+      await sleep(gatherMs);
       if (open.get(page.key) === batch) open.delete(page.key);
     }
     const began = Date.now();
@@ -86,12 +90,17 @@ function isRoomFor({ tokens, tokenBytes }: Batch, token: string): boolean {
 }
 
 function add(batch: Batch, token: string): number {
+  const place = batch.tokens.indexOf(token);
+  if (place >= 0) return place;
   batch.tokenBytes += token.length;
   return batch.tokens.push(token) - 1;
 }
 
+/** A look costs a timer, so the first is taken when there should be something to see. */
 async function waitFor(batch: Batch): Promise<void> {
-  const deadline = Date.now() + timeoutMs + mostGatherMs;
+  const now = Date.now();
+  const deadline = now + timeoutMs + mostGatherMs;
+  await sleep(Math.min(longestPollMs, Math.max(firstPollMs, batch.expectedAt - now)));
   for (let waitMs = firstPollMs; !batch.answer && !batch.failure && Date.now() < deadline; waitMs *= 1.5)
     await sleep(Math.min(waitMs, longestPollMs));
 }

@@ -1,18 +1,16 @@
 import { configKey } from "@flick/platform/live-config/document.ts";
 import { createLiveConfig, refreshMs, type LiveConfig } from "@flick/platform/live-config/live-config.ts";
-import type { MiddlewareHandler } from "hono";
-
 import { inBackground } from "./background.ts";
 import { gatewayConfig, type GatewayConfig } from "./config.ts";
-import type { GatewayEnv } from "./endpoint.ts";
+import type { GatewayContext } from "./endpoint.ts";
 import type { Log } from "./log.ts";
 import type { Redis } from "./redis.ts";
 
 export interface GatewayLiveConfig {
   /** Ask each time: it changes between requests. */
   current: LiveConfig<GatewayConfig>["current"];
-  /** Looks for a new version now and then, when a request comes by. */
-  refresh: MiddlewareHandler<GatewayEnv>;
+  /** Looks for a new version now and then, when a request comes by. Gives what that request is to wait for, if anything. */
+  refresh(c: GatewayContext): Promise<void> | undefined;
 }
 
 /** A request may end, with all that it has begun, before it has read what it wanted to. */
@@ -43,15 +41,16 @@ export function createGatewayConfig(redis: Redis | null, log: Log): GatewayLiveC
 
   return {
     current: live.current,
-    async refresh(c, next) {
+    refresh(c) {
       if (redis && !known && firstLooks < mostFirstLooks) {
         firstLooks++;
-        await look(redis);
-      } else if (redis && Date.now() >= nextLook) {
+        return look(redis);
+      }
+      if (redis && Date.now() >= nextLook) {
         nextLook = Date.now() + lookGivenUpMs;
         inBackground(c, look(redis));
       }
-      await next();
+      return undefined;
     },
   };
 }

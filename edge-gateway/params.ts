@@ -36,12 +36,18 @@ export function queryParams(url: string, options: { mayBeEmpty?: string } = {}):
  * @throws INVALID_PARAMETER with the name of the first that is absent or not as it must be.
  */
 export function checkParams<Schema extends ParamsSchema>(schema: Schema, params: Params): v.InferOutput<Schema> {
+  const defaults = params.size === 0 ? defaultsOf.get(schema) : undefined;
+  if (defaults) return defaults as v.InferOutput<Schema>;
   const result = v.safeParse(schema, Object.fromEntries(params), { abortEarly: true });
+  if (result.success && params.size === 0) defaultsOf.set(schema, Object.freeze(result.output));
   if (result.success) return result.output;
   const [issue] = result.issues;
   const name = String(issue.path?.[0]?.key);
   throw invalid(issue.input === undefined ? `${name} is missing.` : `${name} ${issue.message}`);
 }
+
+/** What schemas make of a request without parameters, which is what most requests for the feed are. */
+const defaultsOf = new WeakMap<ParamsSchema, object>();
 
 /**
  * The viewer's token: from `authorization: Bearer …`, else from the parameter `token`; undefined when there is none.

@@ -3,6 +3,7 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { nameKeyOf } from "@flick/platform/name-key.ts";
 
 import { inBackground } from "./background.ts";
+import { createBoundedMap } from "./bounded-map.ts";
 import { addressGroup } from "./client-address.ts";
 import type { GatewayContext } from "./endpoint.ts";
 import { tiers, type LimitSettings, type Quota, type Tier } from "./limit-policies.ts";
@@ -42,6 +43,8 @@ export interface RateLimitOptions {
 /** So long an account may be logged in to from an address that it was logged in to from before, whatever others do. */
 const knownSeconds = 30 * 86_400;
 
+const mostAddresses = 10_000;
+
 const things: Record<LimitedCall, string> = {
   login: "attempts to sign in",
   register: "registrations",
@@ -55,7 +58,17 @@ const things: Record<LimitedCall, string> = {
 export function createRateLimit(options: RateLimitOptions): RateLimit {
   const { limiters, quotas, pseudonym, addressOf, ipFactor, settings } = options;
 
-  const addressKey = (c: GatewayContext) => pseudonym(`address ${addressGroup(addressOf(c))}`);
+  /** Of addresses as they were given: what they are counted as. */
+  const keysOfAddresses = createBoundedMap<string, string>(mostAddresses);
+
+  async function addressKey(c: GatewayContext): Promise<string> {
+    const address = addressOf(c) ?? "";
+    const known = keysOfAddresses.get(address);
+    if (known !== undefined) return known;
+    const key = await pseudonym(`address ${addressGroup(address)}`);
+    keysOfAddresses.set(address, key);
+    return key;
+  }
 
   async function viewerKey(c: GatewayContext): Promise<string | null> {
     const viewer = c.get("viewer");
