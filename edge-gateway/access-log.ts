@@ -13,7 +13,6 @@ export function accessLog(log: Log): MiddlewareHandler<GatewayEnv> {
     // Never the caller's own: two requests must not share one.
     const requestId = crypto.randomUUID();
     c.set("requestId", requestId);
-    c.header("x-request-id", requestId);
     await next();
     if (c.get("unlogged")) return;
     log.info("request", {

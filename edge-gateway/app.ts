@@ -34,27 +34,29 @@ export interface AppDeps {
 export function createApp(deps: AppDeps): Hono<GatewayEnv> {
   const app = new Hono<GatewayEnv>({ strict: false });
   app.onError(answerError(deps.log));
-  app.notFound(async (c) => {
-    await deps.limits.request(c);
-    return answerNotFound();
-  });
-
   app.use(accessLog(deps.log));
   // One for all that takes no time: a middleware of its own would cost every request a turn, and what the runtime tells of a request is dear.
   app.use(async (c, next) => {
     const { url, method } = c.req.raw;
-    addAnswerHeaders(c, url);
-    if (method === "OPTIONS") return answerPreflight(c, next);
-    const refused = refuseTooLong(c, url);
-    if (refused) return refused;
-    deps.discovery.keepUp(c);
-    const firstLook = deps.config.refresh(c);
-    if (firstLook) await firstLook;
-    return next();
+    const refused = method === "OPTIONS" ? await answerPreflight(c, next) : refuseTooLong(c, url);
+    if (refused) {
+      c.res = refused;
+    } else {
+      deps.discovery.keepUp(c);
+      const firstLook = deps.config.refresh(c);
+      if (firstLook) await firstLook;
+      await next();
+    }
+    if (!c.get("headed")) addAnswerHeaders(c.res.headers, { id: c.get("requestId"), url });
   });
 
   addEndpoints(app, endpoints, deps);
   addPublicKeys(app, deps);
   addDocs(app, endpoints, deps.limits);
+  // A route, because what Hono's own notFound throws passes the middleware by.
+  app.all("*", async (c) => {
+    await deps.limits.request(c);
+    return answerNotFound();
+  });
   return app;
 }

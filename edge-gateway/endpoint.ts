@@ -14,6 +14,8 @@ import type { LimitedCall } from "./rate-limit.ts";
 export interface GatewayEnv {
   Variables: {
     requestId: string;
+    /** Set when an answer was made with the headers that all have. */
+    headed?: boolean;
     /** Pattern of the route that took the request. */
     route?: string;
     /** The fields that this endpoint adds to the envelope, with empty values. */
