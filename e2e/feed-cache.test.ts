@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { createApiClient, type ApiClient, type ApiVideo } from "@flick/dev/api-client.ts";
 import { startGateway, type Gateway } from "@flick/dev/gateway.ts";
 
-import { ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
+import { atFullSpeed, ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
 
 setDefaultTimeout(60_000);
 
@@ -23,7 +23,7 @@ let clip: Blob;
 let author: Person;
 let video: number;
 beforeAll(async () => {
-  flick = await runStack();
+  flick = await runStack({ gateway: atFullSpeed });
   const { upstashToken } = (await Bun.file(flick.stack.secretsFile).json()) as { upstashToken: string };
   far = await startGateway({
     vars: {

@@ -3,7 +3,7 @@ import { join } from "node:path";
 
 import { ApiError } from "@flick/dev/api-client.ts";
 
-import { ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
+import { atFullSpeed, ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
 
 setDefaultTimeout(90_000);
 
@@ -11,7 +11,7 @@ let flick: RunningStack;
 let author: { user_id: number; token: string };
 let videoId: number;
 beforeAll(async () => {
-  flick = await runStack({ gateway: { features: { messages: false } } });
+  flick = await runStack({ gateway: { ...atFullSpeed, features: { messages: false } } });
   author = await flick.signUp();
   videoId = await publish();
   await flick.settled(author.token, videoId);
