@@ -15,7 +15,7 @@ const services = v.pipe(
   v.transform((names) => names as ServiceName[]),
 );
 
-/** Settings of an origin process; docs/configuration in the README describes each. */
+/** Settings of an origin process; the README describes each. */
 export function readOriginEnv(source?: Record<string, string | undefined>) {
   const env = readEnv(
     {
