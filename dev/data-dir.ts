@@ -34,7 +34,7 @@ export async function openDataDir(path: string): Promise<DataDir> {
   const unlock = lock(path);
   const recordFile = join(path, "processes.json");
   try {
-    await writeFile(join(path, marker), markerText);
+    await markDataDir(path);
     const ended = await endLeftovers(recordFile);
     return {
       path,
@@ -47,6 +47,12 @@ export async function openDataDir(path: string): Promise<DataDir> {
     unlock();
     throw error;
   }
+}
+
+/** Makes a folder and leaves the sign in it by which it is known to be Flick's. */
+export async function markDataDir(path: string): Promise<void> {
+  await mkdir(path, { recursive: true });
+  await writeFile(join(path, marker), markerText);
 }
 
 /**

@@ -27,3 +27,20 @@ export async function redisAnswers(url: string): Promise<boolean> {
     client.close();
   }
 }
+
+/** Does a broker say which requests it understands? It does once it serves clients. */
+export async function kafkaAnswers(hostname: string, port: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => resolve(false), timeoutMs);
+  const socket = await Bun.connect({
+    hostname,
+    port,
+    socket: { data: () => resolve(true), close: () => resolve(false), error: () => resolve(false) },
+  });
+  // The request's length (10), ApiVersions (18) in version 0, correlation id 0, no client id (-1).
+  socket.write(new Uint8Array([0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 0, 255, 255]));
+  const answered = await promise;
+  clearTimeout(timer);
+  socket.end();
+  return answered;
+}

@@ -6,7 +6,7 @@ import { secondsSince, type Output } from "./output.ts";
 import { Refusal } from "./refusal.ts";
 
 /** What the local stack runs that is not an npm package. */
-export type Need = "mariadb" | "redis" | "ffmpeg";
+export type Need = "mariadb" | "redis" | "ffmpeg" | "java" | "maven";
 
 /** The machine, as far as it decides how to install something. */
 export interface Machine {
@@ -83,6 +83,8 @@ const executables: Record<Need, Executable[]> = {
   mariadb: ["mariadbd", "mariadb-install-db"],
   redis: ["redis-server"],
   ffmpeg: ["ffmpeg", "ffprobe"],
+  java: ["java"],
+  maven: ["mvn"],
 };
 
 const installCommands: Record<PackageManager, string> = {
@@ -94,10 +96,28 @@ const installCommands: Record<PackageManager, string> = {
 
 function packageNames(need: Need, manager: PackageManager, machine: Machine): string[] {
   const names: Record<PackageManager, Record<Need, string[]>> = {
-    "apt-get": { mariadb: debianMariadb(machine), redis: ["redis-server"], ffmpeg: ["ffmpeg"] },
-    dnf: { mariadb: ["mariadb-server"], redis: ["valkey"], ffmpeg: ["ffmpeg"] },
-    brew: { mariadb: ["mariadb"], redis: ["redis"], ffmpeg: ["ffmpeg"] },
-    pacman: { mariadb: ["mariadb"], redis: ["valkey"], ffmpeg: ["ffmpeg"] },
+    "apt-get": {
+      mariadb: debianMariadb(machine),
+      redis: ["redis-server"],
+      ffmpeg: ["ffmpeg"],
+      java: ["default-jre-headless"],
+      maven: ["maven"],
+    },
+    dnf: {
+      mariadb: ["mariadb-server"],
+      redis: ["valkey"],
+      ffmpeg: ["ffmpeg"],
+      java: ["java-21-openjdk-headless"],
+      maven: ["maven"],
+    },
+    brew: { mariadb: ["mariadb"], redis: ["redis"], ffmpeg: ["ffmpeg"], java: ["openjdk"], maven: ["maven"] },
+    pacman: {
+      mariadb: ["mariadb"],
+      redis: ["valkey"],
+      ffmpeg: ["ffmpeg"],
+      java: ["jre-openjdk-headless"],
+      maven: ["maven"],
+    },
   };
   return names[manager][need];
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import { checkReport } from "./check.ts";
 import { runChecks } from "./checks.ts";
+import { provideKafka } from "./kafka.ts";
 import { standardOutput } from "./output.ts";
 import { onNpxGone } from "./processes.ts";
 import { provision } from "./provision.ts";
@@ -28,8 +29,11 @@ async function main(filters: string[]): Promise<number> {
   const interrupt = onInterrupt();
   const files = await findTestFiles(filters);
   if (files.length === 0) return conclude([], false);
-  await provision(["mariadb", "redis", "ffmpeg"], standardOutput());
+  const output = standardOutput();
+  await provision(["mariadb", "redis", "ffmpeg"], output);
   const [servers, checked] = await Promise.all([testServers(), filters.length > 0 ? [] : check()]);
+  // Once, and not by each file that wants it. The tests say themselves that they are skipped, or fail.
+  await provideKafka(output).catch((error: unknown) => output.say(`no Kafka to test with: ${explain(error)}`));
   const env = { ...testServersEnv(servers), ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}) };
   const options = { cwd: root, env, write, signal: interrupt };
   const results = [

@@ -6,6 +6,7 @@ import { readEnv, url } from "@flick/platform/env.ts";
 import * as v from "valibot";
 
 import { createGuard, type Guard } from "./guard.ts";
+import { findKafka, kafkaBrokers, kafkaSpec, prepareKafka } from "./kafka.ts";
 import { mariadbSpec, mariadbUrl, prepareMariadb } from "./mariadb.ts";
 import { freePorts } from "./ports.ts";
 import { startProgram, type ProgramSpec } from "./program.ts";
@@ -58,6 +59,27 @@ export async function startRedis(options: { dir: string; port?: number }): Promi
   return startServer(redisSpec(settings), redisUrl(settings));
 }
 
+/**
+ * A Kafka of the test's own; `url` is what KAFKA_BROKERS takes. Its files stay in `dir`, which is the test's to remove after `stop`.
+ * Tests find out whether there can be one by `describeWithKafka`.
+ */
+export async function startKafka(options: { dir: string }): Promise<TestServer> {
+  const runtime = await findKafka();
+  const [port = 0, controllerPort = 0] = await freePorts(2);
+  const settings = { dir: options.dir, port, controllerPort };
+  await prepareKafka(settings, runtime);
+  return startServer(kafkaSpec(settings, runtime), kafkaBrokers(settings));
+}
+
+/**
+ * The brokers that `FLICK_TEST_KAFKA_BROKERS` names, else of a Kafka that is started when the first asks for it, once per process and
+ * apart from {@link testServers}, since few tests need it. Every test has topics and groups of its own there.
+ */
+export function testKafka(): Promise<string> {
+  const { FLICK_TEST_KAFKA_BROKERS: brokers } = readEnv({ FLICK_TEST_KAFKA_BROKERS: v.optional(v.string()) });
+  return (sharedKafka ??= brokers ? Promise.resolve(brokers) : startPrivate("kafka", (dir) => startKafka({ dir })));
+}
+
 /** The environment in which {@link testServers} finds these servers. */
 export function testServersEnv(servers: TestServers): Record<string, string> {
   return {
@@ -73,6 +95,8 @@ export function testServersEnv(servers: TestServers): Record<string, string> {
 
 const testSecret = "known-to-every-test";
 let shared: Promise<TestServers> | undefined;
+let sharedKafka: Promise<string> | undefined;
+const startPrivate = privateServers();
 
 async function startMissing(): Promise<TestServers> {
   const env = readEnv({
@@ -90,11 +114,10 @@ async function startMissing(): Promise<TestServers> {
     accessKeyId: env.FLICK_TEST_OSS_ACCESS_KEY_ID,
     accessKeySecret: env.FLICK_TEST_OSS_ACCESS_KEY_SECRET,
   };
-  const start = privateServers();
   const [mysqlUrl, redis, ossUrl] = await Promise.all([
-    env.FLICK_TEST_MYSQL_URL ?? start("mysql", (dir) => startMariadb({ dir })),
-    env.FLICK_TEST_REDIS_URL ?? start("redis", (dir) => startRedis({ dir })),
-    env.FLICK_TEST_OSS_URL ?? start("oss", (dir) => startOssStore({ dir, oss })),
+    env.FLICK_TEST_MYSQL_URL ?? startPrivate("mysql", (dir) => startMariadb({ dir })),
+    env.FLICK_TEST_REDIS_URL ?? startPrivate("redis", (dir) => startRedis({ dir })),
+    env.FLICK_TEST_OSS_URL ?? startPrivate("oss", (dir) => startOssStore({ dir, oss })),
   ]);
   return { mysqlUrl, redisUrl: redis, ossUrl, oss };
 }
