@@ -22,6 +22,14 @@ export interface ChangePublisher {
   stop(): void;
 }
 
+interface Batch {
+  records: EventRecord[];
+  /** Where the last of its changes lies; null when it has none. */
+  last: BinlogChange["source"] | null;
+  /** The position behind it, where it holds one. */
+  behind: BinlogPosition | null;
+}
+
 export const offsetsTopic = "cdc.offsets";
 
 const bufferedChanges = 2_000;
@@ -40,6 +48,8 @@ const idlePositionMs = 5_000;
  * piece, and the position follows with its last piece.
  *
  * @param options.keyColumns tells a table's primary key where the binlog does not.
+ * @param options.visible resolves when a change and all before it can be read in the database: none is published earlier, so that
+ *   who acts on it finds what it tells of.
  * @param options.onTaken called whenever there may be room in the buffer again.
  */
 export function createChangePublisher(options: {
@@ -47,6 +57,7 @@ export function createChangePublisher(options: {
   eventLog: EventLog;
   log: Log;
   keyColumns: (table: string) => Promise<readonly string[]>;
+  visible: (last: BinlogChange["source"]) => Promise<void>;
   onTaken: () => void;
   onPosition: (published: BinlogPosition) => void;
 }): ChangePublisher {
@@ -85,12 +96,13 @@ export function createChangePublisher(options: {
     waiting: () => ({ changes: buffer.length, since: buffer[0]?.source.ts_ms ?? null }),
     async run() {
       while (!stopping.signal.aborted) {
-        const { records, behind } = await takeBatch();
+        const { records, last, behind } = await takeBatch();
         options.onTaken();
         if (records.length === 0) {
           await waitForNews();
           continue;
         }
+        if (last) await options.visible(last);
         await eventLog.publish(records);
         if (behind) options.onPosition(behind);
       }
@@ -105,13 +117,15 @@ export function createChangePublisher(options: {
     return Math.max(buffer.length / bufferedChanges, bytes / bufferedBytes);
   }
 
-  async function takeBatch(): Promise<{ records: EventRecord[]; behind: BinlogPosition | null }> {
+  async function takeBatch(): Promise<Batch> {
     const records: EventRecord[] = [];
+    let last: Batch["last"] = null;
     let size = 0;
     begun ||= finished === 0 && fill() >= 1;
     while (records.length < batchRecords && size < batchBytes) {
       const change = finished > 0 || begun ? buffer.shift() : undefined;
       if (!change) break;
+      last = change.source;
       bytes -= change.bytes;
       finished = Math.max(0, finished - 1);
       const keyColumns = change.keyColumns ?? (await options.keyColumns(change.source.table));
@@ -122,12 +136,12 @@ export function createChangePublisher(options: {
     }
     // While finished changes are waiting, the position is theirs.
     if (!position || finished > 0 || (records.length === 0 && Date.now() < positionDueAt))
-      return { records, behind: null };
+      return { records, last, behind: null };
     const behind = position;
     position = null;
     positionDueAt = Date.now() + idlePositionMs;
     records.push({ topic: offsetsTopic, key: database, value: JSON.stringify(behind) });
-    return { records, behind };
+    return { records, last, behind };
   }
 
   async function waitForNews(): Promise<void> {

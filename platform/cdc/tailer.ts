@@ -8,6 +8,7 @@ import type { Log } from "../log.ts";
 import { PositionGone, readBinlog, type BinlogPosition } from "./binlog.ts";
 import { createChangePublisher, offsetsTopic, type ChangePublisher } from "./change-publisher.ts";
 import { checkBinlogSettings, findKeyColumns } from "./mysql-catalog.ts";
+import { watchVisibleCommits } from "./visible-commits.ts";
 
 export interface BinlogTailerOptions {
   /** Its user needs REPLICATION SLAVE, REPLICATION CLIENT and SELECT. */
@@ -111,6 +112,7 @@ export function createBinlogTailer(options: BinlogTailerOptions): BinlogTailer {
     }
     stopping.signal.throwIfAborted();
     const keyColumns = new Map<string, Promise<readonly string[]>>();
+    const commits = watchVisibleCommits(mysql, stopping.signal);
     let held = false;
     const changes = createChangePublisher({
       database,
@@ -121,6 +123,7 @@ export function createBinlogTailer(options: BinlogTailerOptions): BinlogTailer {
         keyColumns.set(table, found);
         return found;
       },
+      visible: commits.until,
       onTaken() {
         if (!held || changes.fill() > 0.5) return;
         held = false;
