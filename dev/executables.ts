@@ -1,7 +1,7 @@
 import { Refusal } from "./refusal.ts";
 
 /** Servers and tools that are not npm packages. */
-export type Executable = "mariadbd" | "mariadb-install-db" | "redis-server" | "ffmpeg" | "ffprobe";
+export type Executable = "mariadbd" | "mariadb-install-db" | "redis-server" | "ffmpeg" | "ffprobe" | "bwrap";
 
 /** The same program under the name that newer systems give it. */
 const aliases: Partial<Record<Executable, string>> = { "redis-server": "valkey-server" };

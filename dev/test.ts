@@ -28,7 +28,7 @@ async function main(filters: string[]): Promise<number> {
   const interrupt = onInterrupt();
   const files = await findTestFiles(filters);
   if (files.length === 0) return conclude([], false);
-  await provision(["mariadb", "redis", "ffmpeg"], standardOutput());
+  await provision(["mariadb", "redis", "ffmpeg", "bubblewrap"], standardOutput());
   const [servers, checked] = await Promise.all([testServers(), filters.length > 0 ? [] : check()]);
   const env = { ...testServersEnv(servers), ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}) };
   const options = { cwd: root, env, write, signal: interrupt };
