@@ -1,7 +1,15 @@
 import { Refusal } from "./refusal.ts";
 
 /** Servers and tools that are not npm packages. */
-export type Executable = "mariadbd" | "mariadb-install-db" | "redis-server" | "ffmpeg" | "ffprobe" | "java" | "mvn";
+export type Executable =
+  | "mariadbd"
+  | "mariadb-install-db"
+  | "redis-server"
+  | "ffmpeg"
+  | "ffprobe"
+  | "bwrap"
+  | "java"
+  | "mvn";
 
 /** The same program under the name that newer systems give it. */
 const aliases: Partial<Record<Executable, string>> = { "redis-server": "valkey-server" };

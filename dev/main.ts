@@ -38,6 +38,7 @@ function needsOf({ external }: DevEnv): Need[] {
     ...(external.mysqlUrl ? [] : ["mariadb" as const]),
     ...(external.redisUrl ? [] : ["redis" as const]),
     "ffmpeg",
+    "bubblewrap",
   ];
 }
 

@@ -25,6 +25,16 @@ test("root on Debian gets what is missing installed, and no more", () => {
   });
 });
 
+test("bubblewrap is installed where that needs no asking, and nobody is asked for it", () => {
+  const plan = planProvision(["ffmpeg", "bubblewrap"], debian);
+  expect(plan).toEqual({ do: "install", packages: ["ffmpeg", "bubblewrap"] });
+  const user = { ...debian, root: false };
+  expect(planProvision(["bubblewrap"], user)).toEqual({ do: "nothing" });
+  expect(planProvision(["ffmpeg", "bubblewrap"], user)).toMatchObject({ do: "ask", missing: ["ffmpeg"] });
+  const mac: Machine = { ...debian, platform: "darwin", packageManagers: ["brew"] };
+  expect(planProvision(["bubblewrap"], mac)).toEqual({ do: "nothing" });
+});
+
 test("releases that have MariaDB's programs under a versioned name only get the whole server", () => {
   const jammy = { ...debian, osRelease: { ID: "ubuntu", ID_LIKE: "debian", VERSION_ID: "22.04" } };
   expect(planProvision(["mariadb"], jammy)).toEqual({ do: "install", packages: ["mariadb-server"] });

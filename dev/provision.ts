@@ -6,7 +6,7 @@ import { secondsSince, type Output } from "./output.ts";
 import { Refusal } from "./refusal.ts";
 
 /** What the local stack runs that is not an npm package. */
-export type Need = "mariadb" | "redis" | "ffmpeg" | "java" | "maven";
+export type Need = "mariadb" | "redis" | "ffmpeg" | "bubblewrap" | "java" | "maven";
 
 /** The machine, as far as it decides how to install something. */
 export interface Machine {
@@ -27,14 +27,16 @@ export type Plan =
   | { do: "ask"; missing: Need[]; command: string | null };
 
 /** What to do about servers and tools that are missing: root on Debian or Ubuntu may install, anybody else is told how to. */
-export function planProvision(missing: readonly Need[], machine: Machine): Plan {
-  if (missing.length === 0) return { do: "nothing" };
+export function planProvision(allMissing: readonly Need[], machine: Machine): Plan {
   const manager = managerOf(machine);
-  if (manager === null) return { do: "ask", missing: [...missing], command: null };
+  const mayInstall = manager === "apt-get" && machine.root;
+  const missing = allMissing.filter((need) => mayInstall || !optional.has(need));
+  if (missing.length === 0) return { do: "nothing" };
+  if (manager === null) return { do: "ask", missing, command: null };
   const packages = missing.flatMap((need) => packageNames(need, manager, machine));
-  if (manager === "apt-get" && machine.root) return { do: "install", packages };
+  if (mayInstall) return { do: "install", packages };
   const sudo = machine.root || manager === "brew" ? "" : "sudo ";
-  return { do: "ask", missing: [...missing], command: `${sudo}${installCommands[manager]} ${packages.join(" ")}` };
+  return { do: "ask", missing, command: `${sudo}${installCommands[manager]} ${packages.join(" ")}` };
 }
 
 /**
@@ -83,9 +85,13 @@ const executables: Record<Need, Executable[]> = {
   mariadb: ["mariadbd", "mariadb-install-db"],
   redis: ["redis-server"],
   ffmpeg: ["ffmpeg", "ffprobe"],
+  bubblewrap: ["bwrap"],
   java: ["java"],
   maven: ["mvn"],
 };
+
+/** What the stack does without where it cannot be installed without asking. */
+const optional: ReadonlySet<Need> = new Set(["bubblewrap"]);
 
 const installCommands: Record<PackageManager, string> = {
   "apt-get": "apt-get install -y --no-install-recommends",
@@ -95,31 +101,13 @@ const installCommands: Record<PackageManager, string> = {
 };
 
 function packageNames(need: Need, manager: PackageManager, machine: Machine): string[] {
-  const names: Record<PackageManager, Record<Need, string[]>> = {
-    "apt-get": {
-      mariadb: debianMariadb(machine),
-      redis: ["redis-server"],
-      ffmpeg: ["ffmpeg"],
-      java: ["default-jre-headless"],
-      maven: ["maven"],
-    },
-    dnf: {
-      mariadb: ["mariadb-server"],
-      redis: ["valkey"],
-      ffmpeg: ["ffmpeg"],
-      java: ["java-21-openjdk-headless"],
-      maven: ["maven"],
-    },
-    brew: { mariadb: ["mariadb"], redis: ["redis"], ffmpeg: ["ffmpeg"], java: ["openjdk"], maven: ["maven"] },
-    pacman: {
-      mariadb: ["mariadb"],
-      redis: ["valkey"],
-      ffmpeg: ["ffmpeg"],
-      java: ["jre-openjdk-headless"],
-      maven: ["maven"],
-    },
+  const names: Record<PackageManager, Partial<Record<Need, string[]>>> = {
+    "apt-get": { mariadb: debianMariadb(machine), redis: ["redis-server"], java: ["default-jre-headless"] },
+    dnf: { mariadb: ["mariadb-server"], redis: ["valkey"], java: ["java-21-openjdk-headless"] },
+    brew: { mariadb: ["mariadb"], redis: ["redis"], java: ["openjdk"] },
+    pacman: { mariadb: ["mariadb"], redis: ["valkey"], java: ["jre-openjdk-headless"] },
   };
-  return names[manager][need];
+  return names[manager][need] ?? [need];
 }
 
 /** The programs without the system service around them, where a release has them under a name without a version. */

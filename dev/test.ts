@@ -30,7 +30,7 @@ async function main(filters: string[]): Promise<number> {
   const files = await findTestFiles(filters);
   if (files.length === 0) return conclude([], false);
   const output = standardOutput();
-  await provision(["mariadb", "redis", "ffmpeg"], output);
+  await provision(["mariadb", "redis", "ffmpeg", "bubblewrap"], output);
   const [servers, checked] = await Promise.all([testServers(), filters.length > 0 ? [] : check()]);
   // Once, and not by each file that wants it. The tests say themselves that they are skipped, or fail.
   await provideKafka(output).catch((error: unknown) => output.say(`no Kafka to test with: ${explain(error)}`));

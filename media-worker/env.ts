@@ -52,6 +52,8 @@ export function readWorkerEnv(source?: Record<string, string | undefined>) {
       MAX_MEMORY_MIB: v.optional(whole(256, 1_048_576), String(defaultMemoryMiB)),
       /** Processes and threads of the worker's user, all together; 0 for no limit. */
       MAX_PROCESSES: v.optional(whole(0, 100_000), "0"),
+      /** `auto` is bubblewrap where it works; `bubblewrap` refuses to start where it does not. */
+      MEDIA_SANDBOX: v.optional(v.picklist(["auto", "bubblewrap", "none"]), "auto"),
       /** Of `GET /healthz`. */
       HOST: v.optional(v.string(), "127.0.0.1"),
       /** 0 serves no health check. */

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { chmod, mkdtemp, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, rm, stat } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -7,7 +7,7 @@ import { createFfmpeg, diesWithWorker, FfmpegFailure, type Fence } from "./ffmpe
 import { videoFormats } from "./ffmpeg-run.ts";
 import { defaultLimits } from "./limits.ts";
 import { planVideo } from "./plan.ts";
-import { makeClip } from "./testing.ts";
+import { makeClip, makeScript } from "./testing.ts";
 
 const limits = defaultLimits;
 const ffmpeg = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: "ffprobe" });
@@ -72,7 +72,7 @@ test("a run that was aborted before it began does not begin", async () => {
 });
 
 test("an abort ends a probe", async () => {
-  const slow = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: await script("slow", "exec sleep 20") });
+  const slow = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: await makeScript(dir, "exec sleep 20") });
   const startedAt = performance.now();
   const signal = AbortSignal.timeout(300);
   await expect(slow.probe(dir, "input", { maxPixels: 1, formats: videoFormats, signal })).rejects.toThrow("timed out");
@@ -80,7 +80,7 @@ test("an abort ends a probe", async () => {
 });
 
 test("what a file makes ffprobe say is not kept beyond a bound", async () => {
-  const loud = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: await script("loud", "exec yes") });
+  const loud = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: await makeScript(dir, "exec yes") });
   const { kind } = await failure(loud.probe(dir, "input", { maxPixels: 1, formats: videoFormats, signal: forever }));
   expect(kind).toBe("signal");
 });
@@ -94,11 +94,11 @@ test("a program that is missing is no fault of the file", async () => {
   ).toBe("start");
 });
 
-describe("the programs run", () => {
+describe("without a sandbox, the programs run", () => {
   /** What a program sees that is started as ffprobe is. */
   async function seen(command: string, limited: Partial<Fence> = {}): Promise<string> {
-    const ffprobePath = await script("spy", `{ ${command}; } >&2; exit 1`);
-    const spy = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath, ...limited });
+    const ffprobePath = await makeScript(dir, `{ ${command}; } >&2; exit 1`);
+    const spy = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath, sandbox: "none", ...limited });
     const { output } = await failure(spy.probe(dir, "input", { maxPixels: 1, formats: videoFormats, signal: forever }));
     return output.stderr.trim();
   }
@@ -130,15 +130,8 @@ describe("the programs run", () => {
     expect(await seen("cat /proc/net/route | tail -n +2; ip -o link 2>/dev/null | grep -c 'state UP'")).toBe("0");
   });
 
-  test.if(diesWithWorker())("without a way to more rights", async () => {
+  test.if(diesWithWorker("none"))("without a way to more rights", async () => {
     const status = await seen("cat /proc/self/status");
     expect(status).toMatch(/^NoNewPrivs:\s+1$/m);
   });
 });
-
-async function script(name: string, body: string): Promise<string> {
-  const path = join(dir, `${name}-${crypto.randomUUID()}`);
-  await writeFile(path, `#!/bin/sh\n${body}\n`);
-  await chmod(path, 0o755);
-  return path;
-}

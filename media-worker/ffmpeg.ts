@@ -6,6 +6,7 @@ import fluent from "fluent-ffmpeg";
 import { packetEntries, parsePackets, type Packet } from "./conform.ts";
 import { hostileInputOptions, type FfmpegRun } from "./ffmpeg-run.ts";
 import { parseProbe, probeEntries, type Probe } from "./probe.ts";
+import { chooseSandbox, sandboxFailed, signalBehind, type Sandbox, type SandboxChoice } from "./sandbox.ts";
 
 /** Runs FFmpeg's programs on files that nobody vouches for; launch.sh says how they are fenced in. */
 export interface Ffmpeg {
@@ -13,8 +14,10 @@ export interface Ffmpeg {
   probe(dir: string, file: string, options: ProbeOptions): Promise<Probe>;
   /** The packets of all its streams, which are read but not decoded. */
   packets(dir: string, file: string, options: ProbeOptions): Promise<Packet[]>;
-  /** @throws when a program or an encoder that every job needs is missing. */
+  /** @throws when a program or an encoder that every job needs is missing, or the sandbox that was demanded. */
   check(): Promise<void>;
+  /** What the programs run in. */
+  fence: SandboxChoice;
   /** Carries out a plan in the folder of a job. Its child is gone when this settles. */
   run(dir: string, plan: FfmpegRun, signal: AbortSignal, onProgress?: OnProgress): Promise<FfmpegOutput>;
 }
@@ -48,10 +51,11 @@ export class FfmpegFailure extends Error {
 }
 
 /**
- * Does a killed worker take its FFmpeg with it? Only where launch.sh finds a setpriv that knows parent-death signals; elsewhere the
- * limits on CPU time end a run that nobody waits for.
+ * Does a killed worker take its FFmpeg with it? By its sandbox, and where launch.sh finds a setpriv that knows parent-death signals;
+ * elsewhere the limits on CPU time end a run that nobody waits for.
  */
-export function diesWithWorker(): boolean {
+export function diesWithWorker(sandbox: Sandbox): boolean {
+  if (sandbox === "bubblewrap") return true;
   const setpriv = Bun.which("setpriv");
   return setpriv !== null && Bun.spawnSync([setpriv, "--pdeathsig", "KILL", "true"]).success;
 }
@@ -77,6 +81,8 @@ export interface Fence {
   maxMemoryMiB?: number;
   /** Processes and threads of this user, whatever they are; 0 for no limit. */
   maxProcesses?: number;
+  /** `auto`, the default, is bubblewrap where it works. */
+  sandbox?: Sandbox | "auto";
 }
 
 /** 16 reference frames of 4096 by 4096 pixels, 10 bits in 4:4:4, took 2 GiB. */
@@ -84,11 +90,13 @@ export const defaultMemoryMiB = 3072;
 
 export function createFfmpeg(options: Fence): Ffmpeg {
   fluent.setFfmpegPath(launcher);
-  const { maxMemoryMiB = defaultMemoryMiB, maxProcesses = 0 } = options;
+  const { maxMemoryMiB = defaultMemoryMiB, maxProcesses = 0, sandbox: wanted = "auto" } = options;
 
   /** The launcher's arguments behind the program. */
-  const fence = (maxCpuSeconds: number, maxBytes: number) =>
+  const limited = (maxCpuSeconds: number, maxBytes: number) =>
     [process.pid, maxCpuSeconds, Math.ceil(maxBytes / blockBytes), maxMemoryMiB * 1024, maxProcesses].map(String);
+  const chosen = chooseSandbox(wanted, [launcher, options.ffmpegPath, ...limited(probeCpuSeconds, 0)]);
+  const fence = (maxCpuSeconds: number, maxBytes: number) => [...limited(maxCpuSeconds, maxBytes), chosen.sandbox];
 
   // Not by fluent-ffmpeg: its ffprobe has no time limit, cannot be killed, keeps all output in memory, and reads a text form
   // in which a title with line breaks can pass for a stream.
@@ -99,7 +107,8 @@ export function createFfmpeg(options: Fence): Ffmpeg {
     const child = Bun.spawn([launcher, options.ffprobePath, ...fence(probeCpuSeconds, 0), ...input, ...answer], {
       cwd: dir,
       env: { PATH: process.env.PATH },
-      stdin: "ignore",
+      // Held open for as long as we live; launch.sh says why. fluent-ffmpeg does the same.
+      stdin: "pipe",
       stdout: "pipe",
       stderr: "pipe",
       timeout: probeTimeLimitMs,
@@ -114,6 +123,8 @@ export function createFfmpeg(options: Fence): Ffmpeg {
   }
 
   return {
+    fence: chosen,
+
     async probe(dir, file, asked) {
       return parseProbe(await ask(dir, file, ["-show_entries", probeEntries, "-of", "json=c=1"], maxProbeBytes, asked));
     },
@@ -145,6 +156,7 @@ export function createFfmpeg(options: Fence): Ffmpeg {
     },
 
     async check() {
+      if (wanted === "bubblewrap" && chosen.why) throw new Error(`bubblewrap cannot be used: ${chosen.why}`);
       const ffprobe = Bun.spawn([options.ffprobePath, "-version"], {
         stdin: "ignore",
         stdout: "ignore",
@@ -203,9 +215,11 @@ function failure(
   signal: string | number | null,
   output: FfmpegOutput,
 ): FfmpegFailure {
-  if (signal !== null) return new FfmpegFailure("signal", `${program} was killed by ${signal}`, output);
+  const killedBy = signal ?? signalBehind(code ?? 0);
+  if (killedBy !== null) return new FfmpegFailure("signal", `${program} was killed by ${killedBy}`, output);
   // What a shell exits with when a program is not there or may not be run.
-  if (code === 126 || code === 127) return new FfmpegFailure("start", `${program} cannot be started`, output);
+  if (code === 126 || code === 127 || sandboxFailed(output.stderr))
+    return new FfmpegFailure("start", `${program} cannot be started`, output);
   return new FfmpegFailure("exit", `${program} exited with code ${code}`, output);
 }
 

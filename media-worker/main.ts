@@ -53,9 +53,12 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
     ffprobePath: env.FFPROBE_PATH,
     maxMemoryMiB: env.MAX_MEMORY_MIB,
     maxProcesses: env.MAX_PROCESSES,
+    sandbox: env.MEDIA_SANDBOX,
   });
   await ffmpeg.check();
-  if (!diesWithWorker()) log.warn("setpriv is missing: FFmpeg may outlive this process if it is killed");
+  const { sandbox, why } = ffmpeg.fence;
+  if (why) log.warn("FFmpeg runs without a sandbox: bubblewrap cannot be used", { why });
+  if (!diesWithWorker(sandbox)) log.warn("setpriv is missing: FFmpeg may outlive this process if it is killed");
   const workDir = await createWorkDir(env.WORK_DIR);
   const limits = {
     maxInputBytes: env.MAX_INPUT_BYTES,
@@ -115,7 +118,7 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
           running: () => consumer.running(),
           stopping: () => stopping,
         });
-  log.info("taking jobs", { concurrency: env.CONCURRENCY, ...(health ? { health: health.url } : {}) });
+  log.info("taking jobs", { concurrency: env.CONCURRENCY, sandbox, ...(health ? { health: health.url } : {}) });
 
   const stop = async (signal: string) => {
     if (stopping) return;

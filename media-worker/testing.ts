@@ -1,3 +1,4 @@
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
 import { createConnectRouter } from "@connectrpc/connect";
@@ -199,6 +200,13 @@ function newJob<Completed>(rawKey: string): TestJob<Completed> {
 /** Makes a clip with FFmpeg's own sources. @param args all but the program's name; the last one is the file. */
 export async function makeClip(dir: string, args: string): Promise<void> {
   await ffmpeg(dir, ["-nostdin", "-v", "error", "-y", ...args.split(" ")]);
+}
+
+/** A program of a few lines of shell; returns its path. */
+export async function makeScript(dir: string, body: string): Promise<string> {
+  const path = join(dir, `script-${crypto.randomUUID()}`);
+  await writeFile(path, `#!/bin/sh\n${body}\n`, { mode: 0o755 });
+  return path;
 }
 
 /** Mean luminance of a picture, from 16 (black) to 235 (white). */
