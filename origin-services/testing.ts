@@ -18,6 +18,7 @@ import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts"
 import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
 import { ImageJobService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
+import { CoverJobService } from "@flick/proto/gen/flick/video/v1/cover_job_pb.ts";
 import { UploadService } from "@flick/proto/gen/flick/video/v1/upload_pb.ts";
 import { MediaJobAdminService, MediaJobService, VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { uploadPath } from "@flick/proto/upload.ts";
@@ -35,6 +36,7 @@ export interface TestOrigin {
   objects: ObjectStore;
   jobs: Client<typeof MediaJobService>;
   imageJobs: Client<typeof ImageJobService>;
+  coverJobs: Client<typeof CoverJobService>;
   /** Those of operators. */
   jobAdmin: Client<typeof MediaJobAdminService>;
   /** Lines that the origin has logged. */
@@ -97,6 +99,7 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
     objects: createObjectStore({ endpoint: servers.ossUrl, ...servers.oss }),
     jobs: createClient(MediaJobService, asService),
     imageJobs: createClient(ImageJobService, asService),
+    coverJobs: createClient(CoverJobService, asService),
     jobAdmin: createClient(MediaJobAdminService, asService),
     logged,
     keyFile: env.JWT_PRIVATE_KEY_FILE ?? "",
