@@ -75,6 +75,9 @@ export interface ApiPublishStatus {
   status: ApiVideo["status"];
   percent: number;
   reason: string;
+  cover_status: "" | "processing" | "ready" | "failed";
+  cover_time_ms: number;
+  cover_reason: string;
 }
 
 /** Which part of a list is wanted, and the part itself. */
@@ -143,6 +146,8 @@ export function createApiClient(baseUrl: string) {
     publishStatus: (token: string, videoId: number) =>
       call<ApiPublishStatus>("/publish/status/", { token, video_id: videoId }),
     retryVideo: (token: string, videoId: number) => call<object>("/publish/retry/", { token, video_id: videoId }, post),
+    chooseCover: (token: string, videoId: number, timeMs: number) =>
+      call<object>("/publish/cover/", { token, video_id: videoId, time_ms: timeMs }, post),
     deleteVideo: (token: string, videoId: number) =>
       call<object>("/publish/delete/", { token, video_id: videoId }, post),
     publishList: (token: string, userId?: number) => call<Videos>("/publish/list/", { token, user_id: userId }),

@@ -116,6 +116,9 @@ test("everything that a viewer does is answered as the document says", async () 
   await call("publishStatus", { video_id: video }, bob);
   await call("publishRetry", { video_id: video }, ann);
   await call("publishRetry", { video_id: 1 }, ann);
+  await call("publishCover", { video_id: video, time_ms: 500 }, ann);
+  await call("publishCover", { video_id: video, time_ms: 3_600_000 }, ann);
+  await call("publishCover", { video_id: video, time_ms: 500 }, bob);
   await uploadInParts(ann, await clip());
   await call("publishDelete", { video_id: video }, bob);
   await call("publishDelete", { video_id: video }, ann);

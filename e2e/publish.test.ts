@@ -94,6 +94,40 @@ test("a real video is published, becomes ready, is in an anonymous feed, and pla
   process.stdout.write(`ready ${seconds.toFixed(1)} s after the upload began\n`);
 }, 120_000);
 
+test("a video shows the cover that its author chooses, everywhere within seconds", async () => {
+  const clip = join(flick.dir, "halves.mp4");
+  // Red, and from the second second on blue.
+  const halves = [
+    "-f",
+    "lavfi",
+    "-i",
+    "color=red:s=360x640:r=25:d=4",
+    "-vf",
+    "drawbox=c=blue:t=fill:enable=gte(t\\,2)",
+  ];
+  await ffmpeg(...halves, "-pix_fmt", "yuv420p", clip);
+  const { token } = await flick.signUp();
+  const { video_id } = await flick.api.publish(token, "two halves", Bun.file(clip));
+  expect(await flick.settled(token, video_id)).toMatchObject({ status: "ready" });
+  const shown = async () => (await flick.api.publishList(token)).video_list.find(({ id }) => id === video_id);
+  const colours: string[] = [];
+  for (const timeMs of [3000, 1000]) {
+    const before = (await shown())?.cover_url;
+    await flick.api.chooseCover(token, video_id, timeMs);
+    const feed = await flick.feedIs((all) => all.some(({ id, cover_url: url }) => id === video_id && url !== before));
+    const after = feed.find(({ id }) => id === video_id)?.cover_url ?? "";
+    expect((await shown())?.cover_url).toBe(after);
+    const made = { cover_status: "ready", cover_time_ms: timeMs, cover_reason: "" };
+    expect(await flick.api.publishStatus(token, video_id)).toMatchObject({ status: "ready", ...made });
+    const cover = join(flick.dir, "cover.jpg");
+    await Bun.write(cover, await fetch(after));
+    await ffmpeg("-i", cover, "-vf", "scale=1:1:flags=area,format=rgb24", "-f", "rawvideo", `${cover}.bin`);
+    const [red = 0, , blue = 0] = await Bun.file(`${cover}.bin`).bytes();
+    colours.push(red > blue ? "red" : "blue");
+  }
+  expect(colours).toEqual(["blue", "red"]);
+}, 120_000);
+
 test("a damaged video fails with a reason that its author reads and nobody else sees", async () => {
   const clip = await realClip();
   const { token, user_id } = await flick.signUp();

@@ -44,6 +44,7 @@ export const atFullSpeed = {
     login: { perAccountAndIp: { count: 0 }, perAccount: { count: 0 } },
     register: { perAccount: { count: 0 } },
     publish: noQuota,
+    cover: noQuota,
     profile: noQuota,
     comment: noQuota,
     message: noQuota,

@@ -41,6 +41,7 @@ export const limitSettings = section({
     withoutRedis: tier("strict", "registrations from an address while Redis is away"),
   }),
   publish: section({ perUser: quota(30, 3_600, "videos that a user publishes") }),
+  cover: section({ perUser: quota(60, 3_600, "covers that a user chooses") }),
   profile: section({ perUser: quota(30, 3_600, "times that a user changes their profile") }),
   comment: section({ perUser: quota(30, 60, "comments that a user posts or deletes") }),
   message: section({ perUser: quota(120, 60, "messages that a user sends") }),

@@ -42,7 +42,11 @@ const answers = {
   getFeed: () => ({ videos: [video, { ...video, status: VideoStatus.UNSPECIFIED }], nextBeforeMs: 1n, hasMore: true }),
   listPublished: () => ({ videos: [{ ...video, status: VideoStatus.FAILED, statusReason: "too long" }], ...page }),
   deleteVideo: () => ({}),
-  getPublishStatus: () => ({ videoId: 9n, status: VideoStatus.FAILED, percent: 40, reason: "too long" }),
+  getPublishStatus: () => {
+    const cover = { coverStatus: VideoStatus.FAILED, coverTimeMs: 4200n, coverReason: "gone" };
+    return { videoId: 9n, status: VideoStatus.FAILED, percent: 40, reason: "too long", ...cover };
+  },
+  chooseCover: () => ({}),
   retryVideo: () => ({}),
   beginUpload: () => ({
     uploadId: 9n,

@@ -30,6 +30,7 @@ export const reasonSentences: Record<Reason, string> = {
   [Reason.CLAIM_LOST]: "Another worker has this job now, or it has ended.",
   [Reason.UPLOAD_NOT_FOUND]: "There is no such upload of yours, or it is gone: begin a new one.",
   [Reason.UPLOAD_INCOMPLETE]: "Parts of the upload are missing: ask for their addresses.",
+  [Reason.VIDEO_NOT_READY]: "This video is still being processed, or has failed.",
   [Reason.COMMENT_NOT_FOUND]: "This video has no such comment.",
   [Reason.COMMENT_NOT_YOURS]: "Only its author and the video's may delete a comment.",
   [Reason.SELF_FOLLOW]: "Nobody follows themselves.",

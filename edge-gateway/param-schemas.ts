@@ -52,6 +52,11 @@ export function requiredIdParam(description: string, example = anId) {
   );
 }
 
+/** A whole number that may be 0, from 0 up to 2^53, which the call cannot do without. */
+export function wholeParam(description: string, example: number) {
+  return whole({ description, examples: [example] });
+}
+
 /**
  * What `action_type` asks for, as a word: the first of the actions under 1, the second under 2. Takes numbers in the forms of
  * {@link idParam}.

@@ -222,6 +222,7 @@ describe("the exact limits", () => {
 
   test.each([
     ["publish", "/publish/action?title=x"],
+    ["cover", "/publish/cover?video_id=2&time_ms=1"],
     ["follow", "/relation/action?to_user_id=2&action_type=1"],
     ["register", "/user/register?username=zoe&password=secret1"],
   ])("hold for %s", async (name, path) => {

@@ -12,7 +12,7 @@ import { quotaKeyPrefix, type Quotas, type Taken } from "./quotas.ts";
 import type { Counted, TierLimiters } from "./tier-limiters.ts";
 
 /** Calls that are counted exactly, besides being a request like any other. */
-export type LimitedCall = "login" | "register" | "publish" | "profile" | "comment" | "message" | "follow";
+export type LimitedCall = "login" | "register" | "publish" | "cover" | "profile" | "comment" | "message" | "follow";
 
 /** Both refuse by throwing RATE_LIMITED, with headers that tell the limit and the wait. */
 export interface RateLimit {
@@ -49,6 +49,7 @@ const things: Record<LimitedCall, string> = {
   login: "attempts to sign in",
   register: "registrations",
   publish: "videos",
+  cover: "covers",
   profile: "changes of the profile",
   comment: "comments",
   message: "messages",

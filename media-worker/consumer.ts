@@ -32,6 +32,7 @@ export interface Consumer {
 }
 
 export const videosTopic = "cdc.videos";
+export const coversTopic = "cdc.video_covers";
 export const imagesTopic = "cdc.profile_images";
 export const mediaGroup = "media";
 

@@ -7,6 +7,7 @@ import { createServiceTokenSigner } from "@flick/platform/service-token.ts";
 import { createServiceTransport } from "@flick/platform/service-transport.ts";
 import { JobState, type JobSummary } from "@flick/proto/gen/flick/job/v1/job_pb.ts";
 import { ImageJobAdminService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
+import { CoverJobAdminService } from "@flick/proto/gen/flick/video/v1/cover_job_pb.ts";
 import { MediaJobAdminService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import * as v from "valibot";
 
@@ -29,7 +30,10 @@ interface Listed {
 }
 
 /** What the services say and do about their jobs, by kind. */
-type Admins = Record<"video" | "picture", Client<typeof MediaJobAdminService | typeof ImageJobAdminService>>;
+type Admins = Record<
+  "video" | "cover" | "picture",
+  Client<typeof MediaJobAdminService | typeof CoverJobAdminService | typeof ImageJobAdminService>
+>;
 
 export const jobsCommand: Command = {
   usage: `[--state ${Object.keys(states).join("|")}]`,
@@ -65,7 +69,7 @@ export const retryCommand: Command = {
     const dead = values.dead ? (await list(admins, ["dead"])).listed.map(({ job }) => job.jobId) : [];
     let missing = 0;
     for (const jobId of [...positionals.map(BigInt), ...dead]) {
-      // Ids are of their own across kinds.
+      // Ids are of their own across kinds, but that a cover goes by its video's: which is ready then, and not touched.
       const answers = await Promise.all(Object.values(admins).map((admin) => admin.retryJob({ jobId })));
       const retried = answers.some((answer) => answer.retried);
       process.stdout.write(`${jobId}: ${retried ? "due now" : "there is no such job that failed or waits"}\n`);
@@ -93,6 +97,7 @@ async function connect(): Promise<Admins> {
   const transport = createServiceTransport({ baseUrl: ORIGIN_URL, serviceToken, timeoutMs: callTimeoutMs });
   return {
     video: createClient(MediaJobAdminService, transport),
+    cover: createClient(CoverJobAdminService, transport),
     picture: createClient(ImageJobAdminService, transport),
   };
 }

@@ -8,15 +8,17 @@ import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
 import { createServiceTokenSigner } from "@flick/platform/service-token.ts";
 import { createServiceTransport } from "@flick/platform/service-transport.ts";
 import { ImageJobService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
+import { CoverJobService } from "@flick/proto/gen/flick/video/v1/cover_job_pb.ts";
 import { MediaJobService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
 import { workerConfig } from "./config.ts";
-import { imagesTopic, startConsumer, videosTopic } from "./consumer.ts";
+import { coversTopic, imagesTopic, startConsumer, videosTopic } from "./consumer.ts";
 import { createDiskBudget } from "./disk-budget.ts";
 import { readWorkerEnv } from "./env.ts";
 import { createFfmpeg, diesWithWorker } from "./ffmpeg.ts";
 import { serveHealth } from "./health.ts";
 import { createJobKind } from "./job.ts";
+import { createCoverProcessor } from "./process-cover.ts";
 import { createImageProcessor } from "./process-image.ts";
 import { createVideoProcessor } from "./process-video.ts";
 import { createWorkDir } from "./work-dir.ts";
@@ -86,6 +88,16 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
     otherIds: () => [],
     log,
   });
+  const covers = createJobKind({
+    name: "cover",
+    topic: coversTopic,
+    jobs: createClient(CoverJobService, transport),
+    reserve,
+    process: createCoverProcessor({ ...tools, limits }),
+    ourFault: "This cover could not be made. Please choose a moment again.",
+    otherIds: () => [],
+    log,
+  });
   const images = createJobKind({
     name: "image",
     topic: imagesTopic,
@@ -99,7 +111,7 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
   const config = await followConfig({ program: "media-worker", schema: workerConfig, url: env.REDIS_URL, log });
   logLevel = () => logLevelOf(config.current().log, env.LOG_LEVEL);
   const consumer = await startConsumer({
-    kinds: [videos, images],
+    kinds: [videos, covers, images],
     events,
     concurrency: env.CONCURRENCY,
     allowed: () => (config.current().jobs.paused ? 0 : config.current().jobs.concurrency),

@@ -1,8 +1,6 @@
 import { open, stat } from "node:fs/promises";
 import { join } from "node:path";
 
-import { rgbaToThumbHash } from "thumbhash";
-
 import { isContinuous, mayConform, pictureConforms, type Packet } from "./conform.ts";
 import { chooseMoment, lookTimes } from "./cover.ts";
 import type { Ffmpeg, FfmpegOutput } from "./ffmpeg.ts";
@@ -14,6 +12,7 @@ import * as sound from "./plan-sound.ts";
 import { chooseStreams, planVideo, runTimeLimitMs, type Plan } from "./plan.ts";
 import { masterPlaylist } from "./playlist.ts";
 import type { Probe } from "./probe.ts";
+import { readThumbHash } from "./thumb-hash.ts";
 import { blame, checkResult, whyUndecodable, whyUnreadable } from "./verdict.ts";
 
 export interface MakeOptions {
@@ -58,6 +57,8 @@ const playWidth = 720;
 const decodingShare = 0.85;
 /** The limiter and the encoder are asked so often for the level that is wanted. */
 const maxSoundTries = 3;
+/** The preview begins so long before a moment that nobody has chosen. */
+const previewLeadMs = 1000;
 const headBytes = 4096;
 const loudnessTailBytes = 4096;
 
@@ -95,6 +96,7 @@ export async function makeVideo(options: MakeOptions, onShare: (share: number) =
   const pictured = { ...play, previewFile: narrowest.file };
   const moment = {
     timeMs: coverTimeMs,
+    previewMs: coverTimeMs - previewLeadMs,
     durationMs: lastPictureMs(output, expectedMs),
     frameRate: chosen.video.frameRate,
   };
@@ -235,7 +237,6 @@ async function gather(dir: string, { rungs, sound: stream }: Plan, { covers, pre
   const cover = covers.findLast(({ type }) => type === "image/jpeg");
   if (!play || !cover) throw new Error("there is no rendition or no cover");
   const streams = [...rungs.map(({ name }) => name), ...(stream ? [soundRung] : [])];
-  const pixels = await Bun.file(join(dir, thumb.file)).bytes();
   return {
     renditions,
     play,
@@ -243,7 +244,7 @@ async function gather(dir: string, { rungs, sound: stream }: Plan, { covers, pre
     covers,
     cover,
     preview,
-    thumbhash: Buffer.from(rgbaToThumbHash(thumb.width, thumb.height, pixels)).toString("base64"),
+    thumbhash: await readThumbHash(dir, thumb),
     all: [
       ...renditions.map(({ file }) => file),
       ...streams.flatMap((name) => [names.stream(name), names.streamPlaylist(name)]),

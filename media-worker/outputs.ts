@@ -12,6 +12,9 @@ const contentTypes: Record<string, string> = {
   ".jpg": "image/jpeg",
   ".webp": "image/webp",
 };
+/** Where covers lie that the author of a video has chosen, a folder for each attempt. */
+export const coverFolder = (videoId: bigint) => `videos/${videoId}/covers/`;
+
 /** Uploads at once. */
 const lanes = 4;
 /** Of former attempts, which are ten at most. */
@@ -41,10 +44,11 @@ export function createOutputs(store: ObjectStore) {
       return bytes;
     },
 
-    /** Removes what former attempts stored and nobody was told of. */
-    async removeOthers(folder: string, prefix: string): Promise<number> {
-      const found = await store.list(folder);
-      const others = found.filter(({ key }) => !key.startsWith(prefix)).slice(0, maxRemoved);
+    /** Removes what former attempts at a video stored and nobody was told of. Its author may have chosen another cover already. */
+    async removeOthers(videoId: bigint, prefix: string): Promise<number> {
+      const kept = [prefix, coverFolder(videoId)];
+      const found = await store.list(`videos/${videoId}/`);
+      const others = found.filter(({ key }) => !kept.some((folder) => key.startsWith(folder))).slice(0, maxRemoved);
       for (const { key } of others) await store.delete(key);
       return others.length;
     },

@@ -27,16 +27,18 @@ const thumbSide = 100;
 const timeLimitMs = 60_000;
 
 /**
- * Cuts the cover in two sizes and two formats, a preview of three seconds around it and what its ThumbHash is made of out of a rendition.
+ * Cuts the cover in two sizes and two formats, a preview of three seconds and what its ThumbHash is made of out of a rendition.
  *
  * @param source the rendition, from `file`; `previewFile` is a smaller one of the same moments.
- * @param moment where the cover lies; the pictures of a rendition may lie half a picture beside those of the upload.
+ * @param moment where the cover lies; the pictures of a rendition may lie half a picture beside those of the upload. `previewMs`: where the
+ *   preview begins, earlier where the video ends too soon.
  */
 export function planCover(
   source: Pick<Rung, "width" | "height"> & { file: string; previewFile: string },
-  { timeMs, durationMs, frameRate }: { timeMs: number; durationMs: number; frameRate: number },
+  moment: { timeMs: number; previewMs: number; durationMs: number; frameRate: number },
   limits: Limits,
 ): CoverPlan {
+  const { timeMs, previewMs, durationMs, frameRate } = moment;
   const sizes = [...new Set(widths.map((width) => Math.min(width, source.width)))].map((width) =>
     sizeOf(source, width),
   );
@@ -48,7 +50,7 @@ export function planCover(
   ]);
   const small = sizeOf(source, Math.min(previewWidth, source.width));
   const seekMs = Math.max(0, Math.round(timeMs - 600 / (frameRate || 30)));
-  const from = Math.max(0, Math.min(timeMs - 1000, durationMs - previewSeconds * 1000)) / 1000;
+  const from = Math.max(0, Math.min(previewMs, durationMs - previewSeconds * 1000)) / 1000;
   const trusted = words("-protocol_whitelist file -format_whitelist mov,mp4,m4a,3gp,3g2,mj2");
   const labels = covers.map((_, at) => `[cover${at}]`).join("");
   const scaled = covers.map(({ width, height }, at) => `[cover${at}]scale=${width}:${height}:flags=lanczos[out${at}]`);

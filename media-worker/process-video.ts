@@ -85,7 +85,7 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
       const prefix = `videos/${jobId}/${fence}/`;
       const outputBytes = await outputs.store(prefix, dir, made.all, signal);
       await claim.complete({ ...describe(prefix, made), sha256 });
-      await outputs.removeOthers(`videos/${jobId}/`, prefix);
+      await outputs.removeOthers(jobId, prefix);
       const { width, height } = made.play;
       return {
         width,

@@ -12,6 +12,10 @@ import {
   type ImageKind,
 } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import {
+  CoverJobService,
+  type CompleteCoverJobRequest as CompleteCoverRequest,
+} from "@flick/proto/gen/flick/video/v1/cover_job_pb.ts";
+import {
   MediaJobService,
   type CompleteJobRequest,
   type FailJobRequest,
@@ -44,12 +48,18 @@ interface TestImage extends TestJob<CompleteImageRequest> {
   kind: ImageKind;
 }
 
+interface TestCover extends TestJob<CompleteCoverRequest> {
+  timeMs: bigint;
+}
+
 export interface TestJobService {
   url: string;
   videos: Map<bigint, TestVideo>;
+  covers: Map<bigint, TestCover>;
   images: Map<bigint, TestImage>;
   /** A new video that is due; returns its id. */
   add(rawKey: string): bigint;
+  addCover(rawKey: string, timeMs: bigint): bigint;
   addImage(rawKey: string, userId: bigint, kind: ImageKind): bigint;
   /** Jobs that ClaimJob was called for, whatever came of it. */
   claims: bigint[];
@@ -66,7 +76,7 @@ export interface TestJobService {
 let lastId = 300_000_000_000_000 + Math.floor(Math.random() * 1e12);
 
 /**
- * The protocol of `MediaJobService` and `ImageJobService` over maps, for tests of how the worker keeps to it; the services
+ * The protocol of `MediaJobService`, `CoverJobService` and `ImageJobService` over maps, for tests of how the worker keeps to it; the services
  * themselves are tested with their database.
  */
 export function startJobService(options: { leaseMs: number; retryMs?: number }): TestJobService {
@@ -74,6 +84,7 @@ export function startJobService(options: { leaseMs: number; retryMs?: number }):
   const claims: bigint[] = [];
   let sweeps = 0;
   const videos = new Map<bigint, TestVideo>();
+  const covers = new Map<bigint, TestCover>();
   const images = new Map<bigint, TestImage>();
   const verify = createServiceTokenVerifier(testServiceSecret);
   const isDue = (job: TestJob<unknown>) =>
@@ -137,6 +148,14 @@ export function startJobService(options: { leaseMs: number; retryMs?: number }):
       return videoJobs.listDueJobs(request);
     },
   });
+  const coverJobs = serviceOf<CompleteCoverRequest, TestCover>(covers);
+  router.service(CoverJobService, {
+    ...coverJobs,
+    claimJob({ jobId }) {
+      const claimed = coverJobs.claim(jobId);
+      return claimed ? { job: { ...claimed.told, timeMs: claimed.job.timeMs } } : {};
+    },
+  });
   const imageJobs = serviceOf<CompleteImageRequest, TestImage>(images);
   router.service(ImageJobService, {
     ...imageJobs,
@@ -163,6 +182,7 @@ export function startJobService(options: { leaseMs: number; retryMs?: number }):
   return {
     url: server.url.href.replace(/\/$/, ""),
     videos,
+    covers,
     images,
     claims,
     sweeps: () => sweeps,
@@ -172,6 +192,10 @@ export function startJobService(options: { leaseMs: number; retryMs?: number }):
     },
     add(rawKey) {
       videos.set(BigInt(++lastId), newJob(rawKey));
+      return BigInt(lastId);
+    },
+    addCover(rawKey, timeMs) {
+      covers.set(BigInt(++lastId), { ...newJob<CompleteCoverRequest>(rawKey), timeMs });
       return BigInt(lastId);
     },
     addImage(rawKey, userId, kind) {

@@ -1,6 +1,6 @@
 import type { Transaction } from "@flick/db/client.ts";
 import type { profileImages } from "@flick/db/schema/user.ts";
-import type { videos } from "@flick/db/schema/video.ts";
+import type { videoCovers, videos } from "@flick/db/schema/video.ts";
 import { transact } from "@flick/db/transaction.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
@@ -21,7 +21,7 @@ const sharedOut = 5_000;
 const maxListedJobs = 1_000;
 const maxReasonLength = 255;
 
-type JobTable = typeof videos | typeof profileImages;
+type JobTable = typeof videos | typeof videoCovers | typeof profileImages;
 
 export interface JobClaim {
   jobId: bigint;

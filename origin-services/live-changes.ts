@@ -15,7 +15,7 @@ export interface LiveChangesOptions<Told> {
   events: EventLog;
   /** Of this process alone: every process needs every change. */
   group: string;
-  topic: string;
+  topics: readonly string[];
   /** What listeners are told of a change, and whose listeners; null for nobody's. @throws when it cannot be read. */
   read: (change: Change) => { userId: number; told: Told } | null;
   log: Log;
@@ -27,11 +27,11 @@ const closeMs = 1_000;
 const concurrency = 256;
 
 /**
- * The one reader of a table's changes in this process, for all who listen here. A listener may be told of a change more than once,
+ * The one reader of the changes of some tables in this process, for all who listen here. A listener may be told of a change more than once,
  * and of old ones when the process was away.
  */
 export function readLiveChanges<Told>(options: LiveChangesOptions<Told>): LiveChanges<Told> {
-  const { events, group, topic, log } = options;
+  const { events, group, topics, log } = options;
   const listeners = new Map<number, Set<(told: Told) => void>>();
   const closing = new AbortController();
   let subscription: Subscription | undefined;
@@ -43,7 +43,7 @@ export function readLiveChanges<Told>(options: LiveChangesOptions<Told>): LiveCh
       try {
         subscription = await events.subscribe({
           group,
-          topics: [topic],
+          topics: [...topics],
           concurrency,
           // Not async: it tells everybody before another record's turn comes.
           handler: (event) => Promise.resolve(tell(event)),

@@ -143,7 +143,7 @@ describe("while the database is away", () => {
   beforeAll(async () => {
     dir = await mkdtemp(join(tmpdir(), "flick-away-"));
     mariadb = await startMariadb({ dir });
-    origin = await startTestOrigin({}, mariadb.url);
+    origin = await startTestOrigin({}, { mysqlUrl: mariadb.url });
   });
   afterAll(async () => {
     await origin.stop();

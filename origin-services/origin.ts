@@ -17,6 +17,7 @@ import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts"
 import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
 import { ImageJobAdminService, ImageJobService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
+import { CoverJobAdminService, CoverJobService } from "@flick/proto/gen/flick/video/v1/cover_job_pb.ts";
 import { UploadService } from "@flick/proto/gen/flick/video/v1/upload_pb.ts";
 import { MediaJobAdminService, MediaJobService, VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { publishEventsPath, streamPath } from "@flick/proto/stream.ts";
@@ -51,6 +52,8 @@ import { createPasswords } from "./user/passwords.ts";
 import { createUserService } from "./user/user.ts";
 import { storeDefaultImages } from "./default-images.ts";
 import { createProfileUpload, sweptProfileUploads } from "./user/upload.ts";
+import { createCoverJobAdminService, createCoverJobs, createCoverJobService } from "./video/covers.ts";
+import { removeOldCovers } from "./video/cover-removal.ts";
 import { createMediaJobAdminService, createMediaJobService, createVideoJobs } from "./video/media-jobs.ts";
 import { createPublishStreams, readLiveVideos } from "./video/publish-events.ts";
 import { createVideoRemoval } from "./video/removal.ts";
@@ -143,6 +146,7 @@ export async function startOrigin(
   });
   const imageJobs = createImageJobs(context);
   const videoJobs = createVideoJobs(context);
+  const coverJobs = createCoverJobs(context);
   offer("user", ImageJobService, () => createImageJobService(context, imageJobs));
   offer("user", ImageJobAdminService, () => createImageJobAdminService(imageJobs));
   offer("video", VideoService, () =>
@@ -154,6 +158,8 @@ export async function startOrigin(
   offer("video", UploadService, () => createUploadService(context, { maxFileBytes: env.MAX_UPLOAD_BYTES }));
   offer("video", MediaJobService, () => createMediaJobService(context, videoJobs));
   offer("video", MediaJobAdminService, () => createMediaJobAdminService(videoJobs));
+  offer("video", CoverJobService, () => createCoverJobService(context, coverJobs));
+  offer("video", CoverJobAdminService, () => createCoverJobAdminService(coverJobs));
   offer("favorite", FavoriteService, () => createFavoriteService(context));
   offer("comment", CommentService, () => createCommentService(context));
   offer("relation", RelationService, () => createRelationService(context));
@@ -173,6 +179,7 @@ export async function startOrigin(
     if (env.SERVICES.includes(name)) sweeps.push(repeat({ name: work, intervalMs, log }, run));
   };
   offerWork("video", "removal of deleted videos", removalIntervalMs, createVideoRemoval(context));
+  offerWork("video", "removal of old covers", removalIntervalMs, () => removeOldCovers(context));
   offerWork("video", "sweep of abandoned uploads", uploadSweepIntervalMs, () => sweepUploads(context));
   offerWork("video", "sweep of unknown parts", partSweepIntervalMs, () => sweepUnknownParts(context));
   offerWork("user", "removal of replaced pictures", removalIntervalMs, () => removeReplacedImages(context));

@@ -20,7 +20,7 @@ let videoId: bigint;
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "flick-outage-"));
   mariadb = await startMariadb({ dir });
-  origin = await startTestOrigin({}, mariadb.url);
+  origin = await startTestOrigin({}, { mysqlUrl: mariadb.url });
   [fan, star] = await Promise.all([origin.signUp(), origin.signUp()]);
   videoId = await publishVideo(origin, star.userId);
 });

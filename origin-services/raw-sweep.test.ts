@@ -17,7 +17,7 @@ const path = join(tmpdir(), `flick-sweep-${process.pid}`);
 
 let origin: TestOrigin;
 beforeAll(async () => {
-  origin = await startTestOrigin();
+  origin = await startTestOrigin({}, { store: true });
   await writeFile(path, "an upload");
 });
 afterAll(async () => {

@@ -25,7 +25,7 @@ let viewer: { userId: number; token: string };
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "flick-round-trips-"));
   mariadb = await startMariadb({ dir });
-  origin = await startTestOrigin({}, mariadb.url);
+  origin = await startTestOrigin({}, { mysqlUrl: mariadb.url });
   redis = new RedisClient(origin.redisUrl);
   viewer = await origin.signUp();
   const { db } = origin;

@@ -6,6 +6,7 @@ import { createClient, type Client, type Interceptor } from "@connectrpc/connect
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import type { Database } from "@flick/db/client.ts";
 import { createTestDatabase } from "@flick/db/testing.ts";
+import { credentials, startTestStore } from "@flick/dev/oss-store/testing.ts";
 import { startRedis, testServers } from "@flick/dev/testing.ts";
 import { createLog } from "@flick/platform/log.ts";
 import { createObjectStore } from "@flick/platform/object-store/ali-oss.ts";
@@ -18,6 +19,7 @@ import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts"
 import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
 import { ImageJobService } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
+import { CoverJobService } from "@flick/proto/gen/flick/video/v1/cover_job_pb.ts";
 import { UploadService } from "@flick/proto/gen/flick/video/v1/upload_pb.ts";
 import { MediaJobAdminService, MediaJobService, VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { uploadPath } from "@flick/proto/upload.ts";
@@ -35,6 +37,7 @@ export interface TestOrigin {
   objects: ObjectStore;
   jobs: Client<typeof MediaJobService>;
   imageJobs: Client<typeof ImageJobService>;
+  coverJobs: Client<typeof CoverJobService>;
   /** Those of operators. */
   jobAdmin: Client<typeof MediaJobAdminService>;
   /** Lines that the origin has logged. */
@@ -59,11 +62,17 @@ export const testServiceSecret = "a secret that only these tests know of";
  * An origin over a database of its own, spoken to by gRPC-web.
  *
  * @param overrides settings that differ from the defaults.
- * @param mysqlUrl the server to make the database in, when it is not the tests' shared one.
+ * @param own.mysqlUrl the server to make the database in, when it is not the tests' shared one. @param own.store an object store of its
+ * own, for tests that count or sweep what is there: into the shared one, others put theirs at the same time.
  */
-export async function startTestOrigin(overrides: Record<string, string> = {}, mysqlUrl?: string): Promise<TestOrigin> {
+export async function startTestOrigin(
+  overrides: Record<string, string> = {},
+  own: { mysqlUrl?: string; store?: boolean } = {},
+): Promise<TestOrigin> {
   const servers = await testServers();
-  const database = await createTestDatabase(mysqlUrl ?? servers.mysqlUrl);
+  const database = await createTestDatabase(own.mysqlUrl ?? servers.mysqlUrl);
+  const ownStore = own.store ? startTestStore() : null;
+  const store = ownStore ? { endpoint: ownStore.url, ...credentials } : { endpoint: servers.ossUrl, ...servers.oss };
   const dir = await mkdtemp(join(tmpdir(), "flick-origin-"));
   // Its own, because the cache goes with the database.
   const redis = overrides["REDIS_URL"] ? null : await startRedis({ dir: join(dir, "redis") });
@@ -71,11 +80,11 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
     PORT: "0",
     MYSQL_URL: database.url,
     REDIS_URL: redis?.url ?? "",
-    OSS_URL: servers.ossUrl,
-    OSS_REGION: servers.oss.region,
-    OSS_BUCKET: servers.oss.bucket,
-    OSS_ACCESS_KEY_ID: servers.oss.accessKeyId,
-    OSS_ACCESS_KEY_SECRET: servers.oss.accessKeySecret,
+    OSS_URL: store.endpoint,
+    OSS_REGION: store.region,
+    OSS_BUCKET: store.bucket,
+    OSS_ACCESS_KEY_ID: store.accessKeyId,
+    OSS_ACCESS_KEY_SECRET: store.accessKeySecret,
     JWT_PRIVATE_KEY_FILE: join(dir, "jwt.json"),
     JWT_CREATE_KEY: "true",
     SERVICE_TOKEN_SECRET: testServiceSecret,
@@ -94,9 +103,10 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
     mysqlUrl: database.url,
     redisUrl: env.REDIS_URL,
     cacheStats: origin.cacheStats,
-    objects: createObjectStore({ endpoint: servers.ossUrl, ...servers.oss }),
+    objects: createObjectStore(store),
     jobs: createClient(MediaJobService, asService),
     imageJobs: createClient(ImageJobService, asService),
+    coverJobs: createClient(CoverJobService, asService),
     jobAdmin: createClient(MediaJobAdminService, asService),
     logged,
     keyFile: env.JWT_PRIVATE_KEY_FILE ?? "",
@@ -132,6 +142,7 @@ export async function startTestOrigin(overrides: Record<string, string> = {}, my
     async stop() {
       await origin.stop(5_000);
       await redis?.stop();
+      await ownStore?.remove();
       await database.drop();
       await rm(dir, { recursive: true });
     },

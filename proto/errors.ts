@@ -28,6 +28,7 @@ const codes: Record<Reason, Code> = {
   [Reason.CLAIM_LOST]: Code.Aborted,
   [Reason.UPLOAD_NOT_FOUND]: Code.NotFound,
   [Reason.UPLOAD_INCOMPLETE]: Code.FailedPrecondition,
+  [Reason.VIDEO_NOT_READY]: Code.FailedPrecondition,
   [Reason.COMMENT_NOT_FOUND]: Code.NotFound,
   [Reason.COMMENT_NOT_YOURS]: Code.PermissionDenied,
   [Reason.SELF_FOLLOW]: Code.InvalidArgument,

@@ -74,6 +74,39 @@ export const videos = mysqlTable(
   ],
 );
 
+/**
+ * Covers that authors have chosen, one row a video: the newest wish, which is also the media worker's job. Gone with the video. Owner: the
+ * video service.
+ */
+export const videoCovers = mysqlTable(
+  "video_covers",
+  {
+    /** Of the video. */
+    id: bigint({ mode: "number" }).primaryKey(),
+    authorId: bigint({ mode: "number" }).notNull(),
+    /** The moment of the video that the cover is to show. */
+    timeMs: bigint({ mode: "number" }).notNull(),
+    /** As of a video; the one before stays in place unless it is ready. */
+    status: mysqlEnum(["uploaded", "processing", "ready", "failed"]).notNull(),
+    /** Why it failed, for the author. */
+    statusReason: text4(255).notNull().default(""),
+    /** Object key of the rendition that it is cut out of. */
+    rawKey: varchar({ length: 255 }).notNull(),
+    /** Milliseconds since 1970 after which pictures that nobody shows any more are to be removed; null when there are none. */
+    tidyAt: bigint({ mode: "number" }),
+    /** As in the table of videos. A new wish raises the number, too: whoever works on the one before finds the claim lost. */
+    jobAttempts: tinyint().notNull().default(0),
+    jobFaults: tinyint().notNull().default(0),
+    jobDead: boolean().notNull().default(false),
+    jobFence: int().notNull().default(0),
+    jobDueAt: bigint({ mode: "number" }).notNull(),
+  },
+  (table) => [
+    index("video_covers_due").on(table.status, table.jobDueAt, table.authorId),
+    index("video_covers_tidy").on(table.tidyAt),
+  ],
+);
+
 /** Uploads of videos in parts. One that was completed stays until it expires, for clients who ask again. Owner: the video service. */
 export const uploads = mysqlTable(
   "uploads",

@@ -21,7 +21,7 @@ export function readLiveMessages(options: { events: EventLog; nodeId: number; lo
   return readLiveChanges({
     events,
     group: `chat-${nodeId}`,
-    topic: "cdc.messages",
+    topics: ["cdc.messages"],
     log,
     read(change) {
       if (change.op !== "c") return null;

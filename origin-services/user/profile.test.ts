@@ -41,7 +41,7 @@ let workDir: WorkDir;
 let worker: JobKind;
 
 beforeAll(async () => {
-  origin = await startTestOrigin();
+  origin = await startTestOrigin({}, { store: true });
   dir = await mkdtemp(join(tmpdir(), "flick-profile-"));
   workDir = await createWorkDir(join(dir, "work"));
   const serviceToken = createServiceTokenSigner("media-worker", testServiceSecret);

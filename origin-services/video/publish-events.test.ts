@@ -63,13 +63,19 @@ const told = (stream: EventStream) =>
     return `${event.video_id} ${event.status} ${event.percent} ${event.reason}`.trim();
   });
 
-async function hears(stream: EventStream, last: string): Promise<void> {
+async function until(holds: () => boolean, problem = () => "it did not come to pass"): Promise<void> {
   const deadline = Date.now() + 15_000;
-  while (told(stream).at(-1) !== last) {
-    if (Date.now() > deadline) throw new Error(`waited in vain for ${last}: ${told(stream).join(", ")}`);
+  while (!holds()) {
+    if (Date.now() > deadline) throw new Error(problem());
     await Bun.sleep(20);
   }
 }
+
+const hears = (stream: EventStream, last: string) =>
+  until(
+    () => told(stream).at(-1) === last,
+    () => `waited in vain for ${last}: ${told(stream).join(", ")}`,
+  );
 
 const newVideo = (changes: Partial<typeof videos.$inferInsert> = {}) =>
   insertVideo(origin.db, author.userId, { status: "uploaded", jobDueAt: 1, ...changes });
@@ -93,6 +99,27 @@ test("a stream tells every state of a video, from its upload to its deletion", a
   await hears(stream, `${next} uploaded 0`);
   expect(told(stream).at(-2)).toBe(`${videoId} deleted 100`);
   expect(new Set(told(stream)).size).toBe(told(stream).length);
+  await stream.close();
+});
+
+test("a stream tells what becomes of a cover that was chosen", async () => {
+  const videoId = await newVideo({ status: "ready", progress: 100, durationMs: 9000 });
+  const stream = await listen();
+  const covers = () =>
+    stream.events.map(({ data }) => {
+      const event = JSON.parse(data) as { cover_status: string; cover_time_ms: number; cover_reason: string };
+      return `${event.cover_status} ${event.cover_time_ms} ${event.cover_reason}`.trim();
+    });
+  const { video } = origin.as(author.token);
+  await video.chooseCover({ videoId, timeMs: 4200n });
+  const { job: first } = await origin.coverJobs.claimJob({ jobId: videoId });
+  const ended = { jobId: videoId, reason: "gone", permanent: true };
+  await origin.coverJobs.failJob({ ...ended, fence: first?.fence ?? 0n });
+  await until(() => covers().at(-1) === "failed 4200 gone");
+  await video.chooseCover({ videoId, timeMs: 5000n });
+  const { job } = await origin.coverJobs.claimJob({ jobId: videoId });
+  await origin.coverJobs.completeJob({ jobId: videoId, fence: job?.fence ?? 0n, coverKey: "c", previewKey: "p" });
+  await until(() => covers().at(-1) === "ready 5000");
   await stream.close();
 });
 

@@ -1,10 +1,8 @@
-import { videos } from "@flick/db/schema/video.ts";
 import type { EventLog } from "@flick/platform/event-log/event-log.ts";
 import type { Log } from "@flick/platform/log.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { publishEventsPath } from "@flick/proto/stream.ts";
-import { and, desc, eq, inArray, ne } from "drizzle-orm";
 import * as v from "valibot";
 
 import type { Context } from "../context.ts";
@@ -17,8 +15,9 @@ import {
 } from "../event-streams.ts";
 import { publicError, type Identities } from "../interceptors.ts";
 import { readLiveChanges, type LiveChanges } from "../live-changes.ts";
+import { findNewestStates, findStates, type PublishState } from "./publish-status.ts";
 
-/** Tells the listeners of an author the id of every video of theirs whose row has changed. */
+/** Tells the listeners of an author the id of every video of theirs that has changed, or whose chosen cover has. */
 export type LiveVideos = LiveChanges<number>;
 
 /** How many of an author's newest videos a stream begins with. */
@@ -35,9 +34,12 @@ interface Asked {
 /** What a stream says of a video. */
 interface PublishEvent {
   video_id: number;
-  status: (typeof videos.$inferSelect)["status"];
+  status: PublishState["status"];
   percent: number;
   reason: string;
+  cover_status: PublishState["coverStatus"];
+  cover_time_ms: number;
+  cover_reason: string;
 }
 
 export function readLiveVideos(options: { events: EventLog; nodeId: number; log: Log }): LiveVideos {
@@ -45,7 +47,7 @@ export function readLiveVideos(options: { events: EventLog; nodeId: number; log:
   return readLiveChanges({
     events,
     group: `publish-${nodeId}`,
-    topic: "cdc.videos",
+    topics: ["cdc.videos", "cdc.video_covers"],
     log,
     read(change) {
       const { id: told, author_id: userId } = v.parse(row, change.after ?? change.before);
@@ -117,7 +119,7 @@ export function createPublishStreams(
 
     async function lookAtAll(): Promise<void> {
       all = false;
-      for (const [one, { status }] of sent) if (status === "uploaded" || status === "processing") changed.add(one);
+      for (const [one, event] of sent) if (isMoving(event)) changed.add(one);
       const first = videoId > 0 ? await find(authorId, [videoId]) : await findNewest(authorId);
       first.forEach(send);
     }
@@ -147,32 +149,32 @@ export function createPublishStreams(
     };
   }
 
-  function find(authorId: number, ids: number[]): Promise<PublishEvent[]> {
-    return db
-      .select(columns)
-      .from(videos)
-      .where(and(inArray(videos.id, ids), eq(videos.authorId, authorId)));
+  async function find(authorId: number, ids: number[]): Promise<PublishEvent[]> {
+    return (await findStates(db, authorId, ids)).map(toEvent);
   }
 
-  function findNewest(authorId: number): Promise<PublishEvent[]> {
-    return db
-      .select(columns)
-      .from(videos)
-      .where(and(eq(videos.authorId, authorId), ne(videos.status, "deleted")))
-      .orderBy(desc(videos.id))
-      .limit(shownFirst);
+  async function findNewest(authorId: number): Promise<PublishEvent[]> {
+    return (await findNewestStates(db, authorId, shownFirst)).map(toEvent);
   }
 }
 
-const columns = {
-  video_id: videos.id,
-  status: videos.status,
-  percent: videos.progress,
-  reason: videos.statusReason,
-};
+const toEvent = (state: PublishState): PublishEvent => ({
+  video_id: state.id,
+  status: state.status,
+  percent: state.percent,
+  reason: state.reason,
+  cover_status: state.coverStatus,
+  cover_time_ms: state.coverTimeMs,
+  cover_reason: state.coverReason,
+});
+
+/** Will it change without its author's doing? */
+const isMoving = ({ status, cover_status: cover }: PublishEvent) =>
+  status === "uploaded" || status === "processing" || cover === "processing";
 
 const isThere = (event: PublishEvent | undefined) => event !== undefined && event.status !== "deleted";
 
 const deletedEvent = (videoId: number): PublishEvent => {
-  return { video_id: videoId, status: "deleted", percent: 0, reason: "" };
+  const none = { cover_status: "" as const, cover_time_ms: 0, cover_reason: "" };
+  return { video_id: videoId, status: "deleted", percent: 0, reason: "", ...none };
 };

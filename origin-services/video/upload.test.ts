@@ -17,7 +17,7 @@ const maxFileBytes = 256 * 1024;
 let origin: TestOrigin;
 let author: { userId: number; token: string };
 beforeAll(async () => {
-  origin = await startTestOrigin({ MAX_UPLOAD_BYTES: String(maxFileBytes) });
+  origin = await startTestOrigin({ MAX_UPLOAD_BYTES: String(maxFileBytes) }, { store: true });
   author = await origin.signUp();
 });
 afterAll(() => origin.stop());

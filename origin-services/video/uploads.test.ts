@@ -19,7 +19,7 @@ let origin: TestOrigin;
 let author: { userId: number; token: string };
 
 beforeAll(async () => {
-  origin = await startTestOrigin({ MAX_UPLOAD_BYTES: String(maxFileBytes) });
+  origin = await startTestOrigin({ MAX_UPLOAD_BYTES: String(maxFileBytes) }, { store: true });
 }, 60_000);
 afterAll(() => origin.stop());
 beforeEach(async () => {

@@ -1,11 +1,11 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { addCounts, CountChanges } from "@flick/db/counts.ts";
-import { videos, workCounts } from "@flick/db/schema/video.ts";
+import { videoCovers, videos, workCounts } from "@flick/db/schema/video.ts";
 import { transact } from "@flick/db/transaction.ts";
 import { tuples } from "@flick/db/tuples.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
-import type { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
+import { VideoStatus, type VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { and, eq, inArray, sql } from "drizzle-orm";
 
 import { cacheKeys } from "../cache-keys.ts";
@@ -14,8 +14,10 @@ import { toId } from "../ids.ts";
 import { callerKey } from "../interceptors.ts";
 import { checkBatch, cut, pageSize } from "../paging.ts";
 import { createCachedVideos, feedDays, type VideoInfo } from "./cached-videos.ts";
+import { chooseCover } from "./covers.ts";
 import { createFeedViews, type Identify } from "./feed-views.ts";
 import type { VideoJobs } from "./media-jobs.ts";
+import { findStates } from "./publish-status.ts";
 import { createVideoView, statusOf } from "./view.ts";
 
 const maxFeed = 30;
@@ -63,17 +65,28 @@ export function createVideoService(
     },
 
     async getPublishStatus({ videoId }, { values }: HandlerContext) {
-      const [row] = await db
-        .select({ status: videos.status, percent: videos.progress, reason: videos.statusReason })
-        .from(videos)
-        .where(and(eq(videos.id, toId(videoId)), eq(videos.authorId, values.get(callerKey).viewerId)));
+      const [row] = await findStates(db, values.get(callerKey).viewerId, [toId(videoId)]);
       if (!row || row.status === "deleted") throw noSuchVideo();
-      return { ...row, videoId, status: statusOf(row.status) };
+      const { percent, reason, coverReason } = row;
+      return {
+        videoId,
+        status: statusOf(row.status),
+        percent,
+        reason,
+        coverStatus: row.coverStatus === "" ? VideoStatus.UNSPECIFIED : statusOf(row.coverStatus),
+        coverTimeMs: BigInt(row.coverTimeMs),
+        coverReason,
+      };
     },
 
     async retryVideo({ videoId }, { values }: HandlerContext) {
       const before = await jobs.retry(videoId, eq(videos.authorId, values.get(callerKey).viewerId));
       if (before === null || before === "deleted") throw noSuchVideo();
+      return {};
+    },
+
+    async chooseCover(request, { values }: HandlerContext) {
+      await chooseCover(context, values.get(callerKey).viewerId, request);
       return {};
     },
 
@@ -90,6 +103,7 @@ export function createVideoService(
         if (row.status === "deleted") return null;
         const deletedAt = context.now();
         await tx.update(videos).set({ status: "deleted", feedTime: null, deletedAt, jobDueAt: deletedAt }).where(its);
+        await tx.delete(videoCovers).where(eq(videoCovers.id, id));
         // A failed video counts no longer.
         if (row.status === "failed") return null;
         const counts = new CountChanges<"count">();

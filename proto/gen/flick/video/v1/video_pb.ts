@@ -15,7 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flick/video/v1/video.proto.
  */
 export const file_flick_video_v1_video: GenFile = /*@__PURE__*/
-  fileDesc("ChpmbGljay92aWRlby92MS92aWRlby5wcm90bxIOZmxpY2sudmlkZW8udjEizAMKBVZpZGVvEgoKAmlkGAEgASgDEiMKBmF1dGhvchgCIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlchIQCghwbGF5X3VybBgDIAEoCRIRCgljb3Zlcl91cmwYBCABKAkSFgoOZmF2b3JpdGVfY291bnQYBSABKAMSFQoNY29tbWVudF9jb3VudBgGIAEoAxITCgtpc19mYXZvcml0ZRgHIAEoCBINCgV0aXRsZRgIIAEoCRITCgtjcmVhdGVfdGltZRgJIAEoAxIrCgZzdGF0dXMYCiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1zdGF0dXNfcmVhc29uGAsgASgJEg0KBXdpZHRoGAwgASgFEg4KBmhlaWdodBgNIAEoBRITCgtkdXJhdGlvbl9tcxgOIAEoAxItCgpyZW5kaXRpb25zGA8gAygLMhkuZmxpY2sudmlkZW8udjEuUmVuZGl0aW9uEg8KB2hsc191cmwYECABKAkSJQoGY292ZXJzGBEgAygLMhUuZmxpY2sudmlkZW8udjEuQ292ZXISEwoLcHJldmlld191cmwYEiABKAkSEQoJdGh1bWJoYXNoGBMgASgJIlcKCVJlbmRpdGlvbhILCgN1cmwYASABKAkSDQoFd2lkdGgYAiABKAUSDgoGaGVpZ2h0GAMgASgFEg8KB2JpdHJhdGUYBCABKAUSDQoFYnl0ZXMYBSABKAMiQQoFQ292ZXISCwoDdXJsGAEgASgJEg0KBXdpZHRoGAIgASgFEg4KBmhlaWdodBgDIAEoBRIMCgR0eXBlGAQgASgJIjIKDkdldEZlZWRSZXF1ZXN0EhEKCWJlZm9yZV9tcxgBIAEoAxINCgVjb3VudBgCIAEoBSJ1Cg9HZXRGZWVkUmVzcG9uc2USJQoGdmlkZW9zGAEgAygLMhUuZmxpY2sudmlkZW8udjEuVmlkZW8SFgoObmV4dF9iZWZvcmVfbXMYAiABKAMSEAoIaGFzX21vcmUYAyABKAgSEQoJbmV3ZXN0X21zGAQgASgDIkwKE0dldEZlZWRWaWV3c1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhIKCmF1dGhvcl9pZHMYAiADKAMSDgoGdG9rZW5zGAMgAygJInAKFEdldEZlZWRWaWV3c1Jlc3BvbnNlEhcKD2Zhdm9yaXRlX2NvdW50cxgBIAMoAxIWCg5jb21tZW50X2NvdW50cxgCIAMoAxInCgV2aWV3cxgDIAMoCzIYLmZsaWNrLnZpZGVvLnYxLkZlZWRWaWV3IkMKCEZlZWRWaWV3Eg8KB3JlZnVzYWwYASABKAkSEwoLaXNfZmF2b3JpdGUYAiADKAgSEQoJaXNfZm9sbG93GAMgAygIIkYKFExpc3RQdWJsaXNoZWRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAMSDgoGY3Vyc29yGAIgASgDEg0KBWNvdW50GAMgASgFImUKFUxpc3RQdWJsaXNoZWRSZXNwb25zZRIlCgZ2aWRlb3MYASADKAsyFS5mbGljay52aWRlby52MS5WaWRlbxITCgtuZXh0X2N1cnNvchgCIAEoAxIQCghoYXNfbW9yZRgDIAEoCCIrChdHZXRQdWJsaXNoU3RhdHVzUmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAyJvCg1QdWJsaXNoU3RhdHVzEhAKCHZpZGVvX2lkGAEgASgDEisKBnN0YXR1cxgCIAEoDjIbLmZsaWNrLnZpZGVvLnYxLlZpZGVvU3RhdHVzEg8KB3BlcmNlbnQYAyABKAUSDgoGcmVhc29uGAQgASgJIiUKEVJldHJ5VmlkZW9SZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDIhQKElJldHJ5VmlkZW9SZXNwb25zZSImChJEZWxldGVWaWRlb1JlcXVlc3QSEAoIdmlkZW9faWQYASABKAMiFQoTRGVsZXRlVmlkZW9SZXNwb25zZSI9ChVCYXRjaEdldFZpZGVvc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhEKCXZpZXdlcl9pZBgCIAEoAyI/ChZCYXRjaEdldFZpZGVvc1Jlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvIisKFkJhdGNoR2V0QXV0aG9yc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDIkAKF0JhdGNoR2V0QXV0aG9yc1Jlc3BvbnNlEhEKCXZpZGVvX2lkcxgBIAMoAxISCgphdXRob3JfaWRzGAIgAygDIi0KGUJhdGNoR2V0V29ya0NvdW50c1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAMikwEKGkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlEkYKBmNvdW50cxgBIAMoCzI2LmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlLkNvdW50c0VudHJ5Gi0KC0NvdW50c0VudHJ5EgsKA2tleRgBIAEoAxINCgV2YWx1ZRgCIAEoAzoCOAEiIwoPUHVibGlzaFJlc3BvbnNlEhAKCHZpZGVvX2lkGAEgASgDImgKA0pvYhIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDwoHcmF3X2tleRgDIAEoCRIPCgdhdHRlbXB0GAQgASgFEhAKCGxlYXNlX21zGAUgASgDEg4KBnNoYTI1NhgUIAEoCSIhCg9DbGFpbUpvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDIkEKEENsYWltSm9iUmVzcG9uc2USJQoDam9iGAEgASgLMhMuZmxpY2sudmlkZW8udjEuSm9iSACIAQFCBgoEX2pvYiJBCg9SZW5ld0pvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDEg8KB3BlcmNlbnQYAyABKAUiJAoQUmVuZXdKb2JSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoAyLCAgoSQ29tcGxldGVKb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIQCghwbGF5X2tleRgDIAEoCRIRCgljb3Zlcl9rZXkYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhMKC2R1cmF0aW9uX21zGAcgASgDEi0KCnJlbmRpdGlvbnMYCCADKAsyGS5mbGljay52aWRlby52MS5SZW5kaXRpb24SDwoHaGxzX2tleRgJIAEoCRIlCgZjb3ZlcnMYCiADKAsyFS5mbGljay52aWRlby52MS5Db3ZlchITCgtwcmV2aWV3X2tleRgLIAEoCRIRCgl0aHVtYmhhc2gYDCABKAkSFQoNY292ZXJfdGltZV9tcxgNIAEoAxIOCgZzaGEyNTYYFCABKAkiFQoTQ29tcGxldGVKb2JSZXNwb25zZSJnCg5GYWlsSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDgoGcmVhc29uGAMgASgJEhEKCXBlcm1hbmVudBgEIAEoCBITCgtpbnRlcnJ1cHRlZBgFIAEoCCImCg9GYWlsSm9iUmVzcG9uc2USEwoLcmV0cnlfaW5fbXMYASABKAMiIwoSTGlzdER1ZUpvYnNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgFIiYKE0xpc3REdWVKb2JzUmVzcG9uc2USDwoHam9iX2lkcxgBIAMoAyqUAQoLVmlkZW9TdGF0dXMSHAoYVklERU9fU1RBVFVTX1VOU1BFQ0lGSUVEEAASGQoVVklERU9fU1RBVFVTX1VQTE9BREVEEAESGwoXVklERU9fU1RBVFVTX1BST0NFU1NJTkcQAhIWChJWSURFT19TVEFUVVNfUkVBRFkQAxIXChNWSURFT19TVEFUVVNfRkFJTEVEEAQymQcKDFZpZGVvU2VydmljZRJTCgdHZXRGZWVkEh4uZmxpY2sudmlkZW8udjEuR2V0RmVlZFJlcXVlc3QaHy5mbGljay52aWRlby52MS5HZXRGZWVkUmVzcG9uc2UiB5ACAYi1GAESYgoMR2V0RmVlZFZpZXdzEiMuZmxpY2sudmlkZW8udjEuR2V0RmVlZFZpZXdzUmVxdWVzdBokLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRWaWV3c1Jlc3BvbnNlIgeQAgGItRgBEmUKDUxpc3RQdWJsaXNoZWQSJC5mbGljay52aWRlby52MS5MaXN0UHVibGlzaGVkUmVxdWVzdBolLmZsaWNrLnZpZGVvLnYxLkxpc3RQdWJsaXNoZWRSZXNwb25zZSIHkAIBiLUYAhJjChBHZXRQdWJsaXNoU3RhdHVzEicuZmxpY2sudmlkZW8udjEuR2V0UHVibGlzaFN0YXR1c1JlcXVlc3QaHS5mbGljay52aWRlby52MS5QdWJsaXNoU3RhdHVzIgeQAgGItRgCElkKClJldHJ5VmlkZW8SIS5mbGljay52aWRlby52MS5SZXRyeVZpZGVvUmVxdWVzdBoiLmZsaWNrLnZpZGVvLnYxLlJldHJ5VmlkZW9SZXNwb25zZSIEiLUYAhJcCgtEZWxldGVWaWRlbxIiLmZsaWNrLnZpZGVvLnYxLkRlbGV0ZVZpZGVvUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkRlbGV0ZVZpZGVvUmVzcG9uc2UiBIi1GAISaAoOQmF0Y2hHZXRWaWRlb3MSJS5mbGljay52aWRlby52MS5CYXRjaEdldFZpZGVvc1JlcXVlc3QaJi5mbGljay52aWRlby52MS5CYXRjaEdldFZpZGVvc1Jlc3BvbnNlIgeQAgGItRgDEmsKD0JhdGNoR2V0QXV0aG9ycxImLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0QXV0aG9yc1JlcXVlc3QaJy5mbGljay52aWRlby52MS5CYXRjaEdldEF1dGhvcnNSZXNwb25zZSIHkAIBiLUYAxJ0ChJCYXRjaEdldFdvcmtDb3VudHMSKS5mbGljay52aWRlby52MS5CYXRjaEdldFdvcmtDb3VudHNSZXF1ZXN0GiouZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRXb3JrQ291bnRzUmVzcG9uc2UiB5ACAYi1GAMyzAMKD01lZGlhSm9iU2VydmljZRJTCghDbGFpbUpvYhIfLmZsaWNrLnZpZGVvLnYxLkNsYWltSm9iUmVxdWVzdBogLmZsaWNrLnZpZGVvLnYxLkNsYWltSm9iUmVzcG9uc2UiBIi1GAMSUwoIUmVuZXdKb2ISHy5mbGljay52aWRlby52MS5SZW5ld0pvYlJlcXVlc3QaIC5mbGljay52aWRlby52MS5SZW5ld0pvYlJlc3BvbnNlIgSItRgDElwKC0NvbXBsZXRlSm9iEiIuZmxpY2sudmlkZW8udjEuQ29tcGxldGVKb2JSZXF1ZXN0GiMuZmxpY2sudmlkZW8udjEuQ29tcGxldGVKb2JSZXNwb25zZSIEiLUYAxJQCgdGYWlsSm9iEh4uZmxpY2sudmlkZW8udjEuRmFpbEpvYlJlcXVlc3QaHy5mbGljay52aWRlby52MS5GYWlsSm9iUmVzcG9uc2UiBIi1GAMSXwoLTGlzdER1ZUpvYnMSIi5mbGljay52aWRlby52MS5MaXN0RHVlSm9ic1JlcXVlc3QaIy5mbGljay52aWRlby52MS5MaXN0RHVlSm9ic1Jlc3BvbnNlIgeQAgGItRgDMrsBChRNZWRpYUpvYkFkbWluU2VydmljZRJSCghMaXN0Sm9icxIdLmZsaWNrLmpvYi52MS5MaXN0Sm9ic1JlcXVlc3QaHi5mbGljay5qb2IudjEuTGlzdEpvYnNSZXNwb25zZSIHkAIBiLUYAxJPCghSZXRyeUpvYhIdLmZsaWNrLmpvYi52MS5SZXRyeUpvYlJlcXVlc3QaHi5mbGljay5qb2IudjEuUmV0cnlKb2JSZXNwb25zZSIEiLUYA2IGcHJvdG8z", [file_flick_access_v1_access, file_flick_job_v1_job, file_flick_user_v1_user]);
+  fileDesc("ChpmbGljay92aWRlby92MS92aWRlby5wcm90bxIOZmxpY2sudmlkZW8udjEizAMKBVZpZGVvEgoKAmlkGAEgASgDEiMKBmF1dGhvchgCIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlchIQCghwbGF5X3VybBgDIAEoCRIRCgljb3Zlcl91cmwYBCABKAkSFgoOZmF2b3JpdGVfY291bnQYBSABKAMSFQoNY29tbWVudF9jb3VudBgGIAEoAxITCgtpc19mYXZvcml0ZRgHIAEoCBINCgV0aXRsZRgIIAEoCRITCgtjcmVhdGVfdGltZRgJIAEoAxIrCgZzdGF0dXMYCiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1zdGF0dXNfcmVhc29uGAsgASgJEg0KBXdpZHRoGAwgASgFEg4KBmhlaWdodBgNIAEoBRITCgtkdXJhdGlvbl9tcxgOIAEoAxItCgpyZW5kaXRpb25zGA8gAygLMhkuZmxpY2sudmlkZW8udjEuUmVuZGl0aW9uEg8KB2hsc191cmwYECABKAkSJQoGY292ZXJzGBEgAygLMhUuZmxpY2sudmlkZW8udjEuQ292ZXISEwoLcHJldmlld191cmwYEiABKAkSEQoJdGh1bWJoYXNoGBMgASgJIlcKCVJlbmRpdGlvbhILCgN1cmwYASABKAkSDQoFd2lkdGgYAiABKAUSDgoGaGVpZ2h0GAMgASgFEg8KB2JpdHJhdGUYBCABKAUSDQoFYnl0ZXMYBSABKAMiQQoFQ292ZXISCwoDdXJsGAEgASgJEg0KBXdpZHRoGAIgASgFEg4KBmhlaWdodBgDIAEoBRIMCgR0eXBlGAQgASgJIjIKDkdldEZlZWRSZXF1ZXN0EhEKCWJlZm9yZV9tcxgBIAEoAxINCgVjb3VudBgCIAEoBSJ1Cg9HZXRGZWVkUmVzcG9uc2USJQoGdmlkZW9zGAEgAygLMhUuZmxpY2sudmlkZW8udjEuVmlkZW8SFgoObmV4dF9iZWZvcmVfbXMYAiABKAMSEAoIaGFzX21vcmUYAyABKAgSEQoJbmV3ZXN0X21zGAQgASgDIkwKE0dldEZlZWRWaWV3c1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhIKCmF1dGhvcl9pZHMYAiADKAMSDgoGdG9rZW5zGAMgAygJInAKFEdldEZlZWRWaWV3c1Jlc3BvbnNlEhcKD2Zhdm9yaXRlX2NvdW50cxgBIAMoAxIWCg5jb21tZW50X2NvdW50cxgCIAMoAxInCgV2aWV3cxgDIAMoCzIYLmZsaWNrLnZpZGVvLnYxLkZlZWRWaWV3IkMKCEZlZWRWaWV3Eg8KB3JlZnVzYWwYASABKAkSEwoLaXNfZmF2b3JpdGUYAiADKAgSEQoJaXNfZm9sbG93GAMgAygIIkYKFExpc3RQdWJsaXNoZWRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAMSDgoGY3Vyc29yGAIgASgDEg0KBWNvdW50GAMgASgFImUKFUxpc3RQdWJsaXNoZWRSZXNwb25zZRIlCgZ2aWRlb3MYASADKAsyFS5mbGljay52aWRlby52MS5WaWRlbxITCgtuZXh0X2N1cnNvchgCIAEoAxIQCghoYXNfbW9yZRgDIAEoCCIrChdHZXRQdWJsaXNoU3RhdHVzUmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAyLPAQoNUHVibGlzaFN0YXR1cxIQCgh2aWRlb19pZBgBIAEoAxIrCgZzdGF0dXMYAiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIPCgdwZXJjZW50GAMgASgFEg4KBnJlYXNvbhgEIAEoCRIxCgxjb3Zlcl9zdGF0dXMYBSABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1jb3Zlcl90aW1lX21zGAYgASgDEhQKDGNvdmVyX3JlYXNvbhgHIAEoCSIlChFSZXRyeVZpZGVvUmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAyIUChJSZXRyeVZpZGVvUmVzcG9uc2UiNwoSQ2hvb3NlQ292ZXJSZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDEg8KB3RpbWVfbXMYAiABKAMiFQoTQ2hvb3NlQ292ZXJSZXNwb25zZSImChJEZWxldGVWaWRlb1JlcXVlc3QSEAoIdmlkZW9faWQYASABKAMiFQoTRGVsZXRlVmlkZW9SZXNwb25zZSI9ChVCYXRjaEdldFZpZGVvc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhEKCXZpZXdlcl9pZBgCIAEoAyI/ChZCYXRjaEdldFZpZGVvc1Jlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvIisKFkJhdGNoR2V0QXV0aG9yc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDIkAKF0JhdGNoR2V0QXV0aG9yc1Jlc3BvbnNlEhEKCXZpZGVvX2lkcxgBIAMoAxISCgphdXRob3JfaWRzGAIgAygDIi0KGUJhdGNoR2V0V29ya0NvdW50c1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAMikwEKGkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlEkYKBmNvdW50cxgBIAMoCzI2LmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlLkNvdW50c0VudHJ5Gi0KC0NvdW50c0VudHJ5EgsKA2tleRgBIAEoAxINCgV2YWx1ZRgCIAEoAzoCOAEiIwoPUHVibGlzaFJlc3BvbnNlEhAKCHZpZGVvX2lkGAEgASgDImgKA0pvYhIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDwoHcmF3X2tleRgDIAEoCRIPCgdhdHRlbXB0GAQgASgFEhAKCGxlYXNlX21zGAUgASgDEg4KBnNoYTI1NhgUIAEoCSIhCg9DbGFpbUpvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDIkEKEENsYWltSm9iUmVzcG9uc2USJQoDam9iGAEgASgLMhMuZmxpY2sudmlkZW8udjEuSm9iSACIAQFCBgoEX2pvYiJBCg9SZW5ld0pvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDEg8KB3BlcmNlbnQYAyABKAUiJAoQUmVuZXdKb2JSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoAyLCAgoSQ29tcGxldGVKb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIQCghwbGF5X2tleRgDIAEoCRIRCgljb3Zlcl9rZXkYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhMKC2R1cmF0aW9uX21zGAcgASgDEi0KCnJlbmRpdGlvbnMYCCADKAsyGS5mbGljay52aWRlby52MS5SZW5kaXRpb24SDwoHaGxzX2tleRgJIAEoCRIlCgZjb3ZlcnMYCiADKAsyFS5mbGljay52aWRlby52MS5Db3ZlchITCgtwcmV2aWV3X2tleRgLIAEoCRIRCgl0aHVtYmhhc2gYDCABKAkSFQoNY292ZXJfdGltZV9tcxgNIAEoAxIOCgZzaGEyNTYYFCABKAkiFQoTQ29tcGxldGVKb2JSZXNwb25zZSJnCg5GYWlsSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDgoGcmVhc29uGAMgASgJEhEKCXBlcm1hbmVudBgEIAEoCBITCgtpbnRlcnJ1cHRlZBgFIAEoCCImCg9GYWlsSm9iUmVzcG9uc2USEwoLcmV0cnlfaW5fbXMYASABKAMiIwoSTGlzdER1ZUpvYnNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgFIiYKE0xpc3REdWVKb2JzUmVzcG9uc2USDwoHam9iX2lkcxgBIAMoAyqUAQoLVmlkZW9TdGF0dXMSHAoYVklERU9fU1RBVFVTX1VOU1BFQ0lGSUVEEAASGQoVVklERU9fU1RBVFVTX1VQTE9BREVEEAESGwoXVklERU9fU1RBVFVTX1BST0NFU1NJTkcQAhIWChJWSURFT19TVEFUVVNfUkVBRFkQAxIXChNWSURFT19TVEFUVVNfRkFJTEVEEAQy9wcKDFZpZGVvU2VydmljZRJTCgdHZXRGZWVkEh4uZmxpY2sudmlkZW8udjEuR2V0RmVlZFJlcXVlc3QaHy5mbGljay52aWRlby52MS5HZXRGZWVkUmVzcG9uc2UiB5ACAYi1GAESYgoMR2V0RmVlZFZpZXdzEiMuZmxpY2sudmlkZW8udjEuR2V0RmVlZFZpZXdzUmVxdWVzdBokLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRWaWV3c1Jlc3BvbnNlIgeQAgGItRgBEmUKDUxpc3RQdWJsaXNoZWQSJC5mbGljay52aWRlby52MS5MaXN0UHVibGlzaGVkUmVxdWVzdBolLmZsaWNrLnZpZGVvLnYxLkxpc3RQdWJsaXNoZWRSZXNwb25zZSIHkAIBiLUYAhJjChBHZXRQdWJsaXNoU3RhdHVzEicuZmxpY2sudmlkZW8udjEuR2V0UHVibGlzaFN0YXR1c1JlcXVlc3QaHS5mbGljay52aWRlby52MS5QdWJsaXNoU3RhdHVzIgeQAgGItRgCElkKClJldHJ5VmlkZW8SIS5mbGljay52aWRlby52MS5SZXRyeVZpZGVvUmVxdWVzdBoiLmZsaWNrLnZpZGVvLnYxLlJldHJ5VmlkZW9SZXNwb25zZSIEiLUYAhJcCgtDaG9vc2VDb3ZlchIiLmZsaWNrLnZpZGVvLnYxLkNob29zZUNvdmVyUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkNob29zZUNvdmVyUmVzcG9uc2UiBIi1GAISXAoLRGVsZXRlVmlkZW8SIi5mbGljay52aWRlby52MS5EZWxldGVWaWRlb1JlcXVlc3QaIy5mbGljay52aWRlby52MS5EZWxldGVWaWRlb1Jlc3BvbnNlIgSItRgCEmgKDkJhdGNoR2V0VmlkZW9zEiUuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRWaWRlb3NSZXF1ZXN0GiYuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRWaWRlb3NSZXNwb25zZSIHkAIBiLUYAxJrCg9CYXRjaEdldEF1dGhvcnMSJi5mbGljay52aWRlby52MS5CYXRjaEdldEF1dGhvcnNSZXF1ZXN0GicuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRBdXRob3JzUmVzcG9uc2UiB5ACAYi1GAMSdAoSQmF0Y2hHZXRXb3JrQ291bnRzEikuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRXb3JrQ291bnRzUmVxdWVzdBoqLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlIgeQAgGItRgDMswDCg9NZWRpYUpvYlNlcnZpY2USUwoIQ2xhaW1Kb2ISHy5mbGljay52aWRlby52MS5DbGFpbUpvYlJlcXVlc3QaIC5mbGljay52aWRlby52MS5DbGFpbUpvYlJlc3BvbnNlIgSItRgDElMKCFJlbmV3Sm9iEh8uZmxpY2sudmlkZW8udjEuUmVuZXdKb2JSZXF1ZXN0GiAuZmxpY2sudmlkZW8udjEuUmVuZXdKb2JSZXNwb25zZSIEiLUYAxJcCgtDb21wbGV0ZUpvYhIiLmZsaWNrLnZpZGVvLnYxLkNvbXBsZXRlSm9iUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkNvbXBsZXRlSm9iUmVzcG9uc2UiBIi1GAMSUAoHRmFpbEpvYhIeLmZsaWNrLnZpZGVvLnYxLkZhaWxKb2JSZXF1ZXN0Gh8uZmxpY2sudmlkZW8udjEuRmFpbEpvYlJlc3BvbnNlIgSItRgDEl8KC0xpc3REdWVKb2JzEiIuZmxpY2sudmlkZW8udjEuTGlzdER1ZUpvYnNSZXF1ZXN0GiMuZmxpY2sudmlkZW8udjEuTGlzdER1ZUpvYnNSZXNwb25zZSIHkAIBiLUYAzK7AQoUTWVkaWFKb2JBZG1pblNlcnZpY2USUgoITGlzdEpvYnMSHS5mbGljay5qb2IudjEuTGlzdEpvYnNSZXF1ZXN0Gh4uZmxpY2suam9iLnYxLkxpc3RKb2JzUmVzcG9uc2UiB5ACAYi1GAMSTwoIUmV0cnlKb2ISHS5mbGljay5qb2IudjEuUmV0cnlKb2JSZXF1ZXN0Gh4uZmxpY2suam9iLnYxLlJldHJ5Sm9iUmVzcG9uc2UiBIi1GANiBnByb3RvMw", [file_flick_access_v1_access, file_flick_job_v1_job, file_flick_user_v1_user]);
 
 /**
  * A video as one viewer sees it.
@@ -478,6 +478,27 @@ export type PublishStatus = Message<"flick.video.v1.PublishStatus"> & {
    * @generated from field: string reason = 4;
    */
   reason: string;
+
+  /**
+   * Of the cover that its author has chosen; UNSPECIFIED when there is none.
+   *
+   * @generated from field: flick.video.v1.VideoStatus cover_status = 5;
+   */
+  coverStatus: VideoStatus;
+
+  /**
+   * The moment that was chosen last, else the one that is shown.
+   *
+   * @generated from field: int64 cover_time_ms = 6;
+   */
+  coverTimeMs: bigint;
+
+  /**
+   * Why that cover could not be made.
+   *
+   * @generated from field: string cover_reason = 7;
+   */
+  coverReason: string;
 };
 
 /**
@@ -518,6 +539,43 @@ export const RetryVideoResponseSchema: GenMessage<RetryVideoResponse> = /*@__PUR
   messageDesc(file_flick_video_v1_video, 13);
 
 /**
+ * @generated from message flick.video.v1.ChooseCoverRequest
+ */
+export type ChooseCoverRequest = Message<"flick.video.v1.ChooseCoverRequest"> & {
+  /**
+   * @generated from field: int64 video_id = 1;
+   */
+  videoId: bigint;
+
+  /**
+   * Milliseconds from the beginning of the video, before its end.
+   *
+   * @generated from field: int64 time_ms = 2;
+   */
+  timeMs: bigint;
+};
+
+/**
+ * Describes the message flick.video.v1.ChooseCoverRequest.
+ * Use `create(ChooseCoverRequestSchema)` to create a new message.
+ */
+export const ChooseCoverRequestSchema: GenMessage<ChooseCoverRequest> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 14);
+
+/**
+ * @generated from message flick.video.v1.ChooseCoverResponse
+ */
+export type ChooseCoverResponse = Message<"flick.video.v1.ChooseCoverResponse"> & {
+};
+
+/**
+ * Describes the message flick.video.v1.ChooseCoverResponse.
+ * Use `create(ChooseCoverResponseSchema)` to create a new message.
+ */
+export const ChooseCoverResponseSchema: GenMessage<ChooseCoverResponse> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 15);
+
+/**
  * @generated from message flick.video.v1.DeleteVideoRequest
  */
 export type DeleteVideoRequest = Message<"flick.video.v1.DeleteVideoRequest"> & {
@@ -532,7 +590,7 @@ export type DeleteVideoRequest = Message<"flick.video.v1.DeleteVideoRequest"> & 
  * Use `create(DeleteVideoRequestSchema)` to create a new message.
  */
 export const DeleteVideoRequestSchema: GenMessage<DeleteVideoRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 14);
+  messageDesc(file_flick_video_v1_video, 16);
 
 /**
  * @generated from message flick.video.v1.DeleteVideoResponse
@@ -545,7 +603,7 @@ export type DeleteVideoResponse = Message<"flick.video.v1.DeleteVideoResponse"> 
  * Use `create(DeleteVideoResponseSchema)` to create a new message.
  */
 export const DeleteVideoResponseSchema: GenMessage<DeleteVideoResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 15);
+  messageDesc(file_flick_video_v1_video, 17);
 
 /**
  * @generated from message flick.video.v1.BatchGetVideosRequest
@@ -571,7 +629,7 @@ export type BatchGetVideosRequest = Message<"flick.video.v1.BatchGetVideosReques
  * Use `create(BatchGetVideosRequestSchema)` to create a new message.
  */
 export const BatchGetVideosRequestSchema: GenMessage<BatchGetVideosRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 16);
+  messageDesc(file_flick_video_v1_video, 18);
 
 /**
  * @generated from message flick.video.v1.BatchGetVideosResponse
@@ -588,7 +646,7 @@ export type BatchGetVideosResponse = Message<"flick.video.v1.BatchGetVideosRespo
  * Use `create(BatchGetVideosResponseSchema)` to create a new message.
  */
 export const BatchGetVideosResponseSchema: GenMessage<BatchGetVideosResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 17);
+  messageDesc(file_flick_video_v1_video, 19);
 
 /**
  * @generated from message flick.video.v1.BatchGetAuthorsRequest
@@ -607,7 +665,7 @@ export type BatchGetAuthorsRequest = Message<"flick.video.v1.BatchGetAuthorsRequ
  * Use `create(BatchGetAuthorsRequestSchema)` to create a new message.
  */
 export const BatchGetAuthorsRequestSchema: GenMessage<BatchGetAuthorsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 18);
+  messageDesc(file_flick_video_v1_video, 20);
 
 /**
  * Packed lists, since a map of thousands costs more to encode than to look up.
@@ -635,7 +693,7 @@ export type BatchGetAuthorsResponse = Message<"flick.video.v1.BatchGetAuthorsRes
  * Use `create(BatchGetAuthorsResponseSchema)` to create a new message.
  */
 export const BatchGetAuthorsResponseSchema: GenMessage<BatchGetAuthorsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 19);
+  messageDesc(file_flick_video_v1_video, 21);
 
 /**
  * @generated from message flick.video.v1.BatchGetWorkCountsRequest
@@ -654,7 +712,7 @@ export type BatchGetWorkCountsRequest = Message<"flick.video.v1.BatchGetWorkCoun
  * Use `create(BatchGetWorkCountsRequestSchema)` to create a new message.
  */
 export const BatchGetWorkCountsRequestSchema: GenMessage<BatchGetWorkCountsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 20);
+  messageDesc(file_flick_video_v1_video, 22);
 
 /**
  * @generated from message flick.video.v1.BatchGetWorkCountsResponse
@@ -671,7 +729,7 @@ export type BatchGetWorkCountsResponse = Message<"flick.video.v1.BatchGetWorkCou
  * Use `create(BatchGetWorkCountsResponseSchema)` to create a new message.
  */
 export const BatchGetWorkCountsResponseSchema: GenMessage<BatchGetWorkCountsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 21);
+  messageDesc(file_flick_video_v1_video, 23);
 
 /**
  * Answer of the streaming upload.
@@ -690,7 +748,7 @@ export type PublishResponse = Message<"flick.video.v1.PublishResponse"> & {
  * Use `create(PublishResponseSchema)` to create a new message.
  */
 export const PublishResponseSchema: GenMessage<PublishResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 22);
+  messageDesc(file_flick_video_v1_video, 24);
 
 /**
  * @generated from message flick.video.v1.Job
@@ -744,7 +802,7 @@ export type Job = Message<"flick.video.v1.Job"> & {
  * Use `create(JobSchema)` to create a new message.
  */
 export const JobSchema: GenMessage<Job> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 23);
+  messageDesc(file_flick_video_v1_video, 25);
 
 /**
  * @generated from message flick.video.v1.ClaimJobRequest
@@ -761,7 +819,7 @@ export type ClaimJobRequest = Message<"flick.video.v1.ClaimJobRequest"> & {
  * Use `create(ClaimJobRequestSchema)` to create a new message.
  */
 export const ClaimJobRequestSchema: GenMessage<ClaimJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 24);
+  messageDesc(file_flick_video_v1_video, 26);
 
 /**
  * @generated from message flick.video.v1.ClaimJobResponse
@@ -778,7 +836,7 @@ export type ClaimJobResponse = Message<"flick.video.v1.ClaimJobResponse"> & {
  * Use `create(ClaimJobResponseSchema)` to create a new message.
  */
 export const ClaimJobResponseSchema: GenMessage<ClaimJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 25);
+  messageDesc(file_flick_video_v1_video, 27);
 
 /**
  * @generated from message flick.video.v1.RenewJobRequest
@@ -807,7 +865,7 @@ export type RenewJobRequest = Message<"flick.video.v1.RenewJobRequest"> & {
  * Use `create(RenewJobRequestSchema)` to create a new message.
  */
 export const RenewJobRequestSchema: GenMessage<RenewJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 26);
+  messageDesc(file_flick_video_v1_video, 28);
 
 /**
  * @generated from message flick.video.v1.RenewJobResponse
@@ -824,7 +882,7 @@ export type RenewJobResponse = Message<"flick.video.v1.RenewJobResponse"> & {
  * Use `create(RenewJobResponseSchema)` to create a new message.
  */
 export const RenewJobResponseSchema: GenMessage<RenewJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 27);
+  messageDesc(file_flick_video_v1_video, 29);
 
 /**
  * @generated from message flick.video.v1.CompleteJobRequest
@@ -916,7 +974,7 @@ export type CompleteJobRequest = Message<"flick.video.v1.CompleteJobRequest"> & 
  * Use `create(CompleteJobRequestSchema)` to create a new message.
  */
 export const CompleteJobRequestSchema: GenMessage<CompleteJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 28);
+  messageDesc(file_flick_video_v1_video, 30);
 
 /**
  * @generated from message flick.video.v1.CompleteJobResponse
@@ -929,7 +987,7 @@ export type CompleteJobResponse = Message<"flick.video.v1.CompleteJobResponse"> 
  * Use `create(CompleteJobResponseSchema)` to create a new message.
  */
 export const CompleteJobResponseSchema: GenMessage<CompleteJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 29);
+  messageDesc(file_flick_video_v1_video, 31);
 
 /**
  * @generated from message flick.video.v1.FailJobRequest
@@ -970,7 +1028,7 @@ export type FailJobRequest = Message<"flick.video.v1.FailJobRequest"> & {
  * Use `create(FailJobRequestSchema)` to create a new message.
  */
 export const FailJobRequestSchema: GenMessage<FailJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 30);
+  messageDesc(file_flick_video_v1_video, 32);
 
 /**
  * @generated from message flick.video.v1.FailJobResponse
@@ -989,7 +1047,7 @@ export type FailJobResponse = Message<"flick.video.v1.FailJobResponse"> & {
  * Use `create(FailJobResponseSchema)` to create a new message.
  */
 export const FailJobResponseSchema: GenMessage<FailJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 31);
+  messageDesc(file_flick_video_v1_video, 33);
 
 /**
  * @generated from message flick.video.v1.ListDueJobsRequest
@@ -1008,7 +1066,7 @@ export type ListDueJobsRequest = Message<"flick.video.v1.ListDueJobsRequest"> & 
  * Use `create(ListDueJobsRequestSchema)` to create a new message.
  */
 export const ListDueJobsRequestSchema: GenMessage<ListDueJobsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 32);
+  messageDesc(file_flick_video_v1_video, 34);
 
 /**
  * @generated from message flick.video.v1.ListDueJobsResponse
@@ -1025,7 +1083,7 @@ export type ListDueJobsResponse = Message<"flick.video.v1.ListDueJobsResponse"> 
  * Use `create(ListDueJobsResponseSchema)` to create a new message.
  */
 export const ListDueJobsResponseSchema: GenMessage<ListDueJobsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 33);
+  messageDesc(file_flick_video_v1_video, 35);
 
 /**
  * @generated from enum flick.video.v1.VideoStatus
@@ -1120,6 +1178,17 @@ export const VideoService: GenService<{
     methodKind: "unary";
     input: typeof RetryVideoRequestSchema;
     output: typeof RetryVideoResponseSchema;
+  },
+  /**
+   * Has another moment of a video of the viewer shown as its cover, as soon as it is made. The newest wish counts; the cover before stays
+   * until then, and when it cannot be made.
+   *
+   * @generated from rpc flick.video.v1.VideoService.ChooseCover
+   */
+  chooseCover: {
+    methodKind: "unary";
+    input: typeof ChooseCoverRequestSchema;
+    output: typeof ChooseCoverResponseSchema;
   },
   /**
    * Deletes a video of the viewer, in whatever state it is; deleting what is already gone succeeds.
