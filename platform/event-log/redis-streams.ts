@@ -85,6 +85,14 @@ export function createRedisStreamsEventLog(options: RedisStreamsOptions): EventL
       return (await runScript(commands, lagScript, keys, [group])) as number;
     },
 
+    async groups(topic) {
+      checkTopic(topic);
+      const stream = redisKeys.stream(topic);
+      if ((await commands.send("EXISTS", [stream])) === 0) return [];
+      const groups = (await commands.send("XINFO", ["GROUPS", stream])) as { name: string }[];
+      return groups.map(({ name }) => name).toSorted();
+    },
+
     async deadLetters(topic, limit) {
       const reply = await commands.send("XRANGE", [redisKeys.deadLetters(topic), "-", "+", "COUNT", `${limit}`]);
       return (reply as Entry[]).map((entry) => deadLetter(topic, entry));
@@ -99,6 +107,9 @@ export function createRedisStreamsEventLog(options: RedisStreamsOptions): EventL
       }
       return replayed;
     },
+
+    createTopics: () => Promise.resolve([]),
+    checkTopics: () => Promise.resolve(),
 
     async close() {
       await Promise.all([...subscriptions].map((subscription) => subscription.close()));
@@ -121,6 +132,7 @@ function deadLetter(topic: string, entry: Entry): DeadLetter {
     value,
     id,
     group: fields.get("group") ?? "",
+    origin: fields.get("origin") ?? "",
     attempts: Number(fields.get("attempts")),
     reason: fields.get("reason") ?? "",
     failedAt: Number(fields.get("failedAt")),
