@@ -1,6 +1,7 @@
 import { join, resolve } from "node:path";
 
 import { EnvError, readEnv, url, whole } from "@flick/platform/env.ts";
+import { kafkaEnv } from "@flick/platform/event-log/open.ts";
 import * as v from "valibot";
 
 import type { OssAccess } from "./programs.ts";
@@ -16,10 +17,18 @@ export interface StackPorts {
   redis: number;
 }
 
+/** Where a Kafka of our own listens: for clients, and for itself. */
+export interface KafkaPorts {
+  port: number;
+  controllerPort: number;
+}
+
 /** Servers that stand in for the private ones. */
 export interface ExternalServers {
   mysqlUrl?: string;
   redisUrl?: string;
+  /** What KAFKA_… variables say: the event log is there. */
+  kafka?: Record<string, string>;
   oss?: OssAccess & { url: string; publicUrl: string };
   upstash?: { url: string; token: string };
 }
@@ -27,12 +36,19 @@ export interface ExternalServers {
 export interface DevEnv {
   dataDir: string;
   ports: StackPorts;
+  kafka: KafkaPorts;
   external: ExternalServers;
   maxUploadBytes: number;
   logLevel: string;
 }
 
 const port = whole(1, 65_535);
+
+/** The programs read them, each for itself. */
+function kafkaVariables(source: Record<string, string | undefined>): Record<string, string> {
+  const names = Object.keys(kafkaEnv).flatMap((name) => [name, `${name}_FILE`]);
+  return Object.fromEntries(names.flatMap((name) => (source[name] ? [[name, source[name]]] : [])));
+}
 
 /** Which variable moves which port. */
 export const portVariables: Record<keyof StackPorts, string> = {
@@ -61,6 +77,8 @@ export function readDevEnv(source?: Record<string, string | undefined>): DevEnv 
       FLICK_WORKER_PORT: v.optional(port, "8093"),
       FLICK_MYSQL_PORT: v.optional(port, "13306"),
       FLICK_REDIS_PORT: v.optional(port, "16379"),
+      FLICK_KAFKA_PORT: v.optional(port, "19092"),
+      FLICK_KAFKA_CONTROLLER_PORT: v.optional(port, "19093"),
       MYSQL_URL: v.optional(url("mysql:")),
       REDIS_URL: v.optional(url("redis:", "rediss:")),
       OSS_URL: v.optional(url("http:", "https:")),
@@ -83,6 +101,8 @@ export function readDevEnv(source?: Record<string, string | undefined>): DevEnv 
   const external: ExternalServers = {};
   if (env.MYSQL_URL) external.mysqlUrl = env.MYSQL_URL;
   if (env.REDIS_URL) external.redisUrl = env.REDIS_URL;
+  const kafka = kafkaVariables(source ?? process.env);
+  if (kafka["KAFKA_BROKERS"]) external.kafka = kafka;
   if (env.OSS_URL) {
     external.oss = {
       url: env.OSS_URL,
@@ -108,6 +128,7 @@ export function readDevEnv(source?: Record<string, string | undefined>): DevEnv 
       mysql: env.FLICK_MYSQL_PORT,
       redis: env.FLICK_REDIS_PORT,
     },
+    kafka: { port: env.FLICK_KAFKA_PORT, controllerPort: env.FLICK_KAFKA_CONTROLLER_PORT },
     external,
     maxUploadBytes: env.MAX_UPLOAD_BYTES,
     logLevel: env.LOG_LEVEL,

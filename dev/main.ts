@@ -4,7 +4,7 @@ import { readDevEnv, type DevEnv } from "./env.ts";
 import { standardOutput, type Output } from "./output.ts";
 import { onNpxGone } from "./processes.ts";
 import { provision, type Need } from "./provision.ts";
-import { explain } from "./refusal.ts";
+import { explain, Refusal } from "./refusal.ts";
 import { beginStack, type Stack } from "./stack.ts";
 
 /** Runs the local stack until Ctrl-C (then it ends with 0) or until it cannot go on (1). */
@@ -13,7 +13,13 @@ async function main(output: Output): Promise<number> {
   await provision(needsOf(env), output);
 
   const { promise: end, resolve: endBecause } = Promise.withResolvers<string | null>();
-  const stack = await beginStack({ ...env, output, onGiveUp: (reason) => endBecause(reason.message) });
+  const { kafka, ...options } = env;
+  const stack = await beginStack({
+    ...options,
+    ...(withKafka() ? { kafka } : {}),
+    output,
+    onGiveUp: (reason) => endBecause(reason.message),
+  });
   onInterrupt({
     first: () => endBecause(null),
     second: () => {
@@ -31,6 +37,15 @@ async function main(output: Output): Promise<number> {
   await stack.stop();
   output.say("everything has stopped");
   return failure === null ? 0 : 1;
+}
+
+/** `--kafka`: the event log is on a Kafka of our own, and not in Redis. */
+function withKafka(): boolean {
+  const args = process.argv.slice(2);
+  const unknown = args.find((arg) => arg !== "--kafka");
+  if (unknown !== undefined)
+    throw new Refusal(`bun dev knows no ${unknown}, only --kafka (the event log on Apache Kafka).`);
+  return args.includes("--kafka");
 }
 
 function needsOf({ external }: DevEnv): Need[] {
@@ -59,6 +74,7 @@ function readyText({ dataDir }: DevEnv, { urls, secretsFile }: Stack): string {
     ["Upstash", `${urls.upstash} (Redis over HTTP)`],
     ["MySQL", withoutPassword(urls.mysql)],
     ["Redis", withoutPassword(urls.redis)],
+    ...(urls.kafkaBrokers ? [["Kafka", `${urls.kafkaBrokers} (npx bun run events)`]] : []),
     ["secrets", `${place(secretsFile)} holds the passwords and keys`],
     ["state", `${place(dataDir)} (npx bun run dev:reset forgets it)`],
   ];

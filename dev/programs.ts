@@ -16,6 +16,8 @@ export interface OssAccess {
 export interface ProgramSettings {
   mysqlUrl: string;
   redisUrl: string;
+  /** KAFKA_… variables, when the event log is on Kafka; else it is in Redis. */
+  kafka?: Record<string, string>;
   /** Where our programs reach the bucket. */
   ossUrl: string;
   /** Where players reach it. */
@@ -77,6 +79,7 @@ export function originSpec(settings: ProgramSettings): ProgramSpec {
       LINGER_MS: "0",
       MYSQL_URL: settings.mysqlUrl,
       REDIS_URL: settings.redisUrl,
+      ...settings.kafka,
       OSS_URL: settings.ossUrl,
       OSS_PUBLIC_URL: settings.ossPublicUrl,
       ...ossEnv(settings.oss),
@@ -98,6 +101,7 @@ export function cdcSpec(settings: ProgramSettings): ProgramSpec {
     env: {
       MYSQL_URL: settings.mysqlUrl,
       REDIS_URL: settings.redisUrl,
+      ...settings.kafka,
       // The tailer reads as a replica does: its number must differ from the server's own and from every other reader's.
       CDC_SERVER_ID: "8094",
       LOG_LEVEL: settings.logLevel,
@@ -114,6 +118,7 @@ export function workerSpec(settings: ProgramSettings): ProgramSpec {
     env: {
       ORIGIN_URL: `http://${host}:${ports.origin}`,
       REDIS_URL: settings.redisUrl,
+      ...settings.kafka,
       OSS_URL: settings.ossUrl,
       ...ossEnv(settings.oss),
       SERVICE_TOKEN_SECRET: settings.serviceTokenSecret,

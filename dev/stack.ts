@@ -1,7 +1,9 @@
 import { migrate } from "@flick/db/migrate.ts";
+import { runEvents } from "@flick/platform/event-log/cli.ts";
 
 import { openDataDir, type DataDir } from "./data-dir.ts";
-import { portVariables, type ExternalServers, type StackPorts } from "./env.ts";
+import { portVariables, type ExternalServers, type KafkaPorts, type StackPorts } from "./env.ts";
+import { kafkaBrokers, kafkaSpec, prepareKafka, provideKafka } from "./kafka.ts";
 import { mariadbSpec, mariadbUrl, prepareMariadb } from "./mariadb.ts";
 import { secondsSince, type Output } from "./output.ts";
 import { host, requireFreePorts } from "./ports.ts";
@@ -25,6 +27,8 @@ export interface StackOptions {
   ports: StackPorts;
   /** Servers that are there already, in place of private ones. */
   external?: ExternalServers;
+  /** The event log is on a Kafka of our own that listens here, unless there is an external one; without both it is in Redis. */
+  kafka?: KafkaPorts;
   maxUploadBytes: number;
   logLevel: string;
   output: Output;
@@ -57,6 +61,8 @@ export interface StackUrls {
   upstash: string;
   mysql: string;
   redis: string;
+  /** Only when the event log is there. */
+  kafkaBrokers?: string;
 }
 
 /**
@@ -86,7 +92,7 @@ export async function beginStack(options: StackOptions): Promise<Stack> {
   try {
     for (const { name, pid } of dataDir.ended)
       output.say(`ended ${name} (process ${pid}), left over from a run that was killed`);
-    await requireFreePorts(wantedPorts(ports, external));
+    await requireFreePorts(wantedPorts(ports, external, external.kafka ? undefined : options.kafka));
     return await begin(options, dataDir);
   } catch (error) {
     dataDir.close();
@@ -100,6 +106,9 @@ async function begin(options: StackOptions, dataDir: DataDir): Promise<Stack> {
   const secrets = await loadSecrets(secretsFile);
   const mariadb = { dir: dataDir.file("mysql"), port: ports.mysql, password: secrets.mysqlPassword };
   const redis = { dir: dataDir.file("redis"), port: ports.redis, password: secrets.redisPassword };
+  const kafka = options.kafka && !external.kafka ? { ...options.kafka, dir: dataDir.file("kafka") } : null;
+  const kafkaVariables: Record<string, string> =
+    external.kafka ?? (kafka ? { KAFKA_BROKERS: kafkaBrokers(kafka) } : {});
   const oss = external.oss ?? {
     // ali-oss cannot sign URLs of a server that is named by its address.
     url: `http://localhost:${ports.oss}`,
@@ -113,6 +122,7 @@ async function begin(options: StackOptions, dataDir: DataDir): Promise<Stack> {
   const settings: ProgramSettings = {
     mysqlUrl: external.mysqlUrl ?? mariadbUrl(mariadb),
     redisUrl: external.redisUrl ?? redisUrl(redis),
+    kafka: kafkaVariables,
     ossUrl: oss.url,
     ossPublicUrl: oss.publicUrl,
     oss,
@@ -157,13 +167,26 @@ async function begin(options: StackOptions, dataDir: DataDir): Promise<Stack> {
     await options.prepareRedis?.(settings.redisUrl);
   }
 
+  async function startKafka(): Promise<void> {
+    if (!kafkaVariables["KAFKA_BROKERS"]) return;
+    if (kafka) {
+      const runtime = await provideKafka(output);
+      await start(kafkaSpec(kafka, runtime), prepareKafka(kafka, runtime));
+    }
+    const since = performance.now();
+    await runEvents(["topics"], kafkaVariables).catch((error: unknown) => {
+      throw new Refusal(`Kafka's topics cannot be created: ${error instanceof Error ? error.message : String(error)}`);
+    });
+    output.say(`the topics are there (${secondsSince(since)})`);
+  }
+
   async function startOssStore(): Promise<void> {
     if (!external.oss) await start(ossStoreSpec({ port: ports.oss, dir: dataDir.file("oss"), oss }));
   }
 
   async function startAll(): Promise<void> {
     const redisServer = startRedis();
-    const servers = Promise.all([startDatabase(), redisServer, startOssStore()]);
+    const servers = Promise.all([startDatabase(), redisServer, startKafka(), startOssStore()]);
     const users = servers.then(() =>
       Promise.all([originSpec, cdcSpec, workerSpec].map((spec) => start(spec(settings)))),
     );
@@ -181,6 +204,7 @@ async function begin(options: StackOptions, dataDir: DataDir): Promise<Stack> {
       upstash: upstash.url,
       mysql: settings.mysqlUrl,
       redis: settings.redisUrl,
+      ...(kafkaVariables["KAFKA_BROKERS"] ? { kafkaBrokers: kafkaVariables["KAFKA_BROKERS"] } : {}),
     },
     secretsFile,
     running: () => supervisor.running(),
@@ -194,9 +218,9 @@ async function begin(options: StackOptions, dataDir: DataDir): Promise<Stack> {
 }
 
 /** Nobody loses what it still needs to end its work. */
-const stopOrder = [["gateway"], ["worker"], ["origin"], ["cdc"], ["upstash", "oss"], ["mariadb", "redis"]];
+const stopOrder = [["gateway"], ["worker"], ["origin"], ["cdc"], ["upstash", "oss"], ["mariadb", "redis", "kafka"]];
 
-function wantedPorts(ports: StackPorts, external: ExternalServers) {
+function wantedPorts(ports: StackPorts, external: ExternalServers, kafka: KafkaPorts | undefined) {
   const wanted = [
     { owner: "the gateway", port: ports.gateway, variable: portVariables.gateway, needed: true },
     { owner: "the origin", port: ports.origin, variable: portVariables.origin, needed: true },
@@ -206,5 +230,11 @@ function wantedPorts(ports: StackPorts, external: ExternalServers) {
     { owner: "MariaDB", port: ports.mysql, variable: portVariables.mysql, needed: !external.mysqlUrl },
     { owner: "Redis", port: ports.redis, variable: portVariables.redis, needed: !external.redisUrl },
   ];
-  return wanted.filter(({ needed }) => needed);
+  const ofKafka = kafka
+    ? [
+        { owner: "Kafka", port: kafka.port, variable: "FLICK_KAFKA_PORT" },
+        { owner: "Kafka's controller", port: kafka.controllerPort, variable: "FLICK_KAFKA_CONTROLLER_PORT" },
+      ]
+    : [];
+  return [...wanted.filter(({ needed }) => needed), ...ofKafka];
 }

@@ -1,6 +1,7 @@
 import { availableParallelism, tmpdir } from "node:os";
 
 import { readEnv, secret, url, whole } from "@flick/platform/env.ts";
+import { kafkaEnv } from "@flick/platform/event-log/open.ts";
 import * as v from "valibot";
 
 import { defaultMemoryMiB } from "./ffmpeg.ts";
@@ -19,6 +20,7 @@ export function readWorkerEnv(source?: Record<string, string | undefined>) {
       /** The services that keep the jobs: video and user. */
       ORIGIN_URL: url("http:", "https:"),
       REDIS_URL: url("redis:", "rediss:"),
+      ...kafkaEnv,
       OSS_URL: url("http:", "https:"),
       OSS_PUBLIC_URL: v.optional(url("http:", "https:")),
       OSS_REGION: v.string(),

@@ -1,6 +1,6 @@
 import { createClient } from "@connectrpc/connect";
 import { EnvError } from "@flick/platform/env.ts";
-import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
+import { checkOurTopics, openEventLog } from "@flick/platform/event-log/open.ts";
 import { followConfig } from "@flick/platform/live-config/follow-redis.ts";
 import { logLevelOf } from "@flick/platform/live-config/log-settings.ts";
 import { createLog, type Log, type LogLevel } from "@flick/platform/log.ts";
@@ -71,7 +71,8 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
     maxRunS: env.MAX_RUN_S,
     maxRunSPerSecond: env.MAX_RUN_S_PER_SECOND,
   };
-  const events = createRedisStreamsEventLog({ url: env.REDIS_URL, log });
+  const events = openEventLog(env, log);
+  await checkOurTopics(events, log);
   const tools = { store, ffmpeg, workDir };
   const disk = createDiskBudget({ dir: env.WORK_DIR, maxBytes: env.DISK_BUDGET_BYTES });
   const reserve = async ({ rawKey }: { rawKey: string }, signal: AbortSignal) => {

@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 
 import { readEnv, secret, url, whole } from "@flick/platform/env.ts";
+import { kafkaEnv } from "@flick/platform/event-log/open.ts";
 import * as v from "valibot";
 
 import { serviceNames, type ServiceName } from "./clients.ts";
@@ -33,6 +34,7 @@ export function readOriginEnv(source?: Record<string, string | undefined>) {
       MYSQL_URL: url("mysql:"),
       MYSQL_CONNECTIONS: v.optional(whole(1, 1000), "16"),
       REDIS_URL: url("redis:", "rediss:"),
+      ...kafkaEnv,
       OSS_URL: url("http:", "https:"),
       OSS_PUBLIC_URL: v.optional(url("http:", "https:")),
       OSS_REGION: v.string(),

@@ -5,7 +5,7 @@ import { createIdGenerator } from "@flick/db/id.ts";
 import { createTokenIssuer } from "@flick/platform/access-token/access-token.ts";
 import { publicKeysPath } from "@flick/proto/public-keys.ts";
 import { createTokenVerifier } from "@flick/platform/access-token/verify.ts";
-import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
+import { checkOurTopics, openEventLog } from "@flick/platform/event-log/open.ts";
 import { followConfig } from "@flick/platform/live-config/follow-redis.ts";
 import { logLevelOf } from "@flick/platform/live-config/log-settings.ts";
 import type { Log, LogLevel } from "@flick/platform/log.ts";
@@ -94,7 +94,8 @@ export async function startOrigin(
     accessKeyId: env.OSS_ACCESS_KEY_ID,
     accessKeySecret: env.OSS_ACCESS_KEY_SECRET,
   });
-  const events = createRedisStreamsEventLog({ url: env.REDIS_URL, log });
+  const events = openEventLog(env, log);
+  await checkOurTopics(events, log);
   const config = await followConfig({ program: "origin", schema: originConfig, url: env.REDIS_URL, log });
   const cache = createCache({ url: env.REDIS_URL, log, settings: () => config.current().cache });
   const passwords = createPasswords({ threads: env.PASSWORD_THREADS });

@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 
 import type { EventLog, EventRecord } from "../event-log/event-log.ts";
 import { limits } from "../event-log/limits.ts";
+import { changeTopic, offsetsTopic } from "../event-log/topics.ts";
 import type { Log } from "../log.ts";
 import type { BinlogChange, BinlogPosition } from "./binlog.ts";
 import type { DebeziumChange, Row } from "./change-event.ts";
@@ -29,8 +30,6 @@ interface Batch {
   /** The position behind it, where it holds one. */
   behind: BinlogPosition | null;
 }
-
-export const offsetsTopic = "cdc.offsets";
 
 const bufferedChanges = 2_000;
 const bufferedBytes = 2 * 1024 * 1024;
@@ -158,7 +157,7 @@ export function createChangePublisher(options: {
       const gone: BinlogChange = { ...change, op: "d", after: null };
       return [...encode(gone, keyColumns), ...encode({ ...change, op: "c", before: null }, keyColumns)];
     }
-    const topic = `cdc.${change.source.table.replace(/[^A-Za-z0-9._-]/g, "_")}`;
+    const topic = changeTopic(change.source.table);
     const shown = { before: withoutSecrets(before), after: withoutSecrets(after) };
     const debezium: DebeziumChange = { ...shown, op, source: change.source, ts_ms: Date.now() };
     const record = { topic, key: recordKey(change, after ?? before, keyColumns), value: JSON.stringify(debezium) };

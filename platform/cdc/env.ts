@@ -1,6 +1,7 @@
 import * as v from "valibot";
 
 import { readEnv, url, whole } from "../env.ts";
+import { kafkaEnv } from "../event-log/open.ts";
 
 /** The settings of the program, read from its environment. */
 export function readCdcEnv() {
@@ -10,7 +11,9 @@ export function readCdcEnv() {
       url("mysql:"),
       v.check((text) => databaseOf(text) !== "", "must name the database: mysql://user:password@host:3306/database"),
     ),
-    REDIS_URL: url("redis:", "rediss:"),
+    /** Holds the event log, unless that is on Kafka. */
+    REDIS_URL: v.optional(url("redis:", "rediss:")),
+    ...kafkaEnv,
     /** Number of this reader among the server's replicas. */
     CDC_SERVER_ID: v.optional(whole(1, 4_294_967_295), "8094"),
     /** Serves GET /healthz when it is there. */

@@ -1,5 +1,5 @@
 import { EnvError } from "../env.ts";
-import { createRedisStreamsEventLog } from "../event-log/redis-streams.ts";
+import { checkOurTopics, openEventLog } from "../event-log/open.ts";
 import { createLog } from "../log.ts";
 import { databaseOf, readCdcEnv } from "./env.ts";
 import { createBinlogTailer } from "./tailer.ts";
@@ -7,7 +7,8 @@ import { createBinlogTailer } from "./tailer.ts";
 try {
   const env = readCdcEnv();
   const log = createLog({ program: "cdc", level: env.LOG_LEVEL });
-  const eventLog = createRedisStreamsEventLog({ url: env.REDIS_URL, log });
+  const eventLog = openEventLog(env, log);
+  await checkOurTopics(eventLog, log);
   const tailer = createBinlogTailer({
     mysqlUrl: env.MYSQL_URL,
     database: databaseOf(env.MYSQL_URL),

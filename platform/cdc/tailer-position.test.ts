@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test } from "bun:test";
 import type { RowDataPacket } from "mysql2/promise";
 
 import type { EventLog, EventRecord } from "../event-log/event-log.ts";
-import { offsetsTopic } from "./change-publisher.ts";
+import { offsetsTopic } from "../event-log/topics.ts";
 import { changesOf, errors, setUpCdcTests, tail, until } from "./testing.ts";
 
 const t = setUpCdcTests();

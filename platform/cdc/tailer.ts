@@ -6,7 +6,8 @@ import * as v from "valibot";
 import type { EventLog } from "../event-log/event-log.ts";
 import type { Log } from "../log.ts";
 import { PositionGone, readBinlog, type BinlogPosition } from "./binlog.ts";
-import { createChangePublisher, offsetsTopic, type ChangePublisher } from "./change-publisher.ts";
+import { offsetsTopic } from "../event-log/topics.ts";
+import { createChangePublisher, type ChangePublisher } from "./change-publisher.ts";
 import { checkBinlogSettings, findKeyColumns } from "./mysql-catalog.ts";
 import { watchVisibleCommits } from "./visible-commits.ts";
 
