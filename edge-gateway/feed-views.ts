@@ -2,7 +2,7 @@ import { flickError, reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { FeedView } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 
-import { withCounts, withFlags, type FeedPage } from "./feed-cache-page.ts";
+import { withCounts, withFlags, type CountedPage, type FeedPage } from "./feed-cache-page.ts";
 import type { FeedRequest } from "./feed-cache.ts";
 import type { Origin } from "./origin.ts";
 import { sleep } from "./sleep.ts";
@@ -12,7 +12,7 @@ import { sleep } from "./sleep.ts";
  *
  * @throws UNAUTHENTICATED when the token is no good; what the origin answered else, or TIMEOUT.
  */
-export type FeedViews = (page: FeedPage, token: string, request: FeedRequest) => Promise<Uint8Array<ArrayBuffer>>;
+export type FeedViews = (page: FeedPage, token: string, request: FeedRequest) => Promise<Blob>;
 
 /** Viewers who look at one page and whom the origin is asked about at once. */
 interface Batch {
@@ -22,7 +22,7 @@ interface Batch {
   /** Milliseconds since 1970 at which the answer should be there. */
   expectedAt: number;
   /** One of them is there in the end. Plain data, for every request of the batch to read. */
-  answer?: { counted: Uint8Array<ArrayBuffer>; views: FeedView[] };
+  answer?: { counted: CountedPage; views: FeedView[] };
   failure?: { reason: Reason; message: string };
 }
 
@@ -105,7 +105,7 @@ async function waitFor(batch: Batch): Promise<void> {
     await sleep(Math.min(waitMs, longestPollMs));
 }
 
-function pageIn({ page, answer, failure }: Batch, place: number): Uint8Array<ArrayBuffer> {
+function pageIn({ page, answer, failure }: Batch, place: number): Blob {
   if (!answer) {
     const { reason, message } = failure ?? { reason: Reason.TIMEOUT, message: "nobody asked the origin" };
     throw flickError(reason, message);
