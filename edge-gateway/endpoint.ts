@@ -129,18 +129,30 @@ async function answerOf(declared: Endpoint, c: GatewayContext, deps: AppDeps): P
   const { sent, token } = request;
   const params = checkParams(declared.params, sent);
   const succeeded = limit && (await limits.call(c, limit, sent.get("username") ?? ""));
-  const asked = {
-    params,
-    token,
-    c,
-    // Made when it is looked at: an answer out of a cache needs none.
-    get call() {
-      return callFrom(c, token);
-    },
-  };
-  const answer = await handle(asked, deps);
+  const answer = await handle(new CheckedRequest(params, token, c), deps);
   succeeded?.();
   return answer;
+}
+
+/**
+ * A class, because of its getter: one in an object literal gives each object a shape of its own, and V8 keeps shapes, with the request and the
+ * answer that hang on them, until it collects all of its memory.
+ */
+class CheckedRequest<Params> implements EndpointRequest<Params> {
+  readonly params: Params;
+  readonly token: string | undefined;
+  readonly c: GatewayContext;
+
+  constructor(params: Params, token: string | undefined, c: GatewayContext) {
+    this.params = params;
+    this.token = token;
+    this.c = c;
+  }
+
+  /** Made when it is looked at: an answer out of a cache needs none. */
+  get call(): CallOptions {
+    return callFrom(this.c, this.token);
+  }
 }
 
 type ReadRequest = "upload" | { sent: SentParams; token: string | undefined };
