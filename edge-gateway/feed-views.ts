@@ -30,7 +30,7 @@ interface Batch {
 const maxViewers = 32;
 const maxTokenBytes = 16 * 1024;
 const timeoutMs = 2_000;
-/** For others to join, when the isolate is busy: a third of what the last call took, within these bounds. */
+/** For others to join, when the isolate is busy: two thirds of what calls take, within these bounds. */
 const leastGatherMs = 1;
 const mostGatherMs = 8;
 const firstPollMs = 1;
@@ -65,7 +65,7 @@ export function createFeedViews({ videos }: Pick<Origin, "videos">): FeedViews {
   async function ask(batch: Batch, requestId: string): Promise<void> {
     const { page, tokens } = batch;
     if (inFlight++ > 0) {
-      const gatherMs = Math.min(mostGatherMs, Math.max(leastGatherMs, calls.usualMs() / 3));
+      const gatherMs = Math.min(mostGatherMs, Math.max(leastGatherMs, (calls.usualMs() * 2) / 3));
       batch.expectedAt = Date.now() + gatherMs + calls.mostMs();
       open.set(page.key, batch);
       await sleep(gatherMs);
