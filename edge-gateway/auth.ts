@@ -9,6 +9,7 @@ import type { GatewayContext } from "./endpoint.ts";
 import type { Log } from "./log.ts";
 import type { Redis } from "./redis.ts";
 import { createEdgeRevocations } from "./revocations.ts";
+import type { Soon } from "./soon.ts";
 
 /** Knows viewers by their tokens. */
 export interface Auth {
@@ -17,7 +18,7 @@ export interface Auth {
    *
    * @throws UNAUTHENTICATED when it is not valid; UNAVAILABLE when that cannot be told, because the keys cannot be had.
    */
-  identify(c: GatewayContext, token: string): Promise<void>;
+  identify(c: GatewayContext, token: string): Soon<void>;
   /**
    * The public keys as a JSON Web Key Set.
    *

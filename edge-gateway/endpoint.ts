@@ -10,6 +10,8 @@ import { callFrom } from "./origin.ts";
 import type { ParamsSchema } from "./param-schemas.ts";
 import { checkParams, mediaType, queryParams, readParams, tokenFrom, type Params as SentParams } from "./params.ts";
 import type { LimitedCall } from "./rate-limit.ts";
+import type { Handler, Serve } from "./serve.ts";
+import { andThen, type Soon } from "./soon.ts";
 
 export interface GatewayEnv {
   Variables: {
@@ -70,7 +72,7 @@ export interface Endpoint<Params extends ParamsSchema = ParamsSchema, Answer ext
   /** Reasons why it may fail, besides those that follow from the rest of this declaration. */
   errors?: readonly Reason[];
   /** Answers a request; what it throws becomes the error envelope. Absent when only an upload will do. */
-  handle?(request: EndpointRequest<v.InferOutput<Params>>, deps: AppDeps): Promise<v.InferInput<Answer> | Response>;
+  handle?(request: EndpointRequest<v.InferOutput<Params>>, deps: AppDeps): Soon<v.InferInput<Answer> | Response>;
   /** Answers a request whose body is multipart, none of which has been read. */
   upload?(c: GatewayContext, deps: AppDeps): Promise<v.InferInput<Answer>>;
 }
@@ -95,58 +97,96 @@ export function endpoint<Params extends ParamsSchema, Answer extends FieldsSchem
 const allowed = { GET: "GET, HEAD, OPTIONS", POST: "POST, OPTIONS" };
 
 /** Serves endpoints. */
-export function addEndpoints(app: Hono<GatewayEnv>, endpoints: readonly Endpoint[], deps: AppDeps): void {
-  for (const declared of endpoints) addEndpoint(app, declared, deps);
+export function addEndpoints(app: Hono<GatewayEnv>, serve: Serve, endpoints: readonly Endpoint[], deps: AppDeps): void {
+  for (const declared of endpoints) addEndpoint(app, serve, declared, deps);
 }
 
-function addEndpoint(app: Hono<GatewayEnv>, declared: Endpoint, deps: AppDeps): void {
+function addEndpoint(app: Hono<GatewayEnv>, serve: Serve, declared: Endpoint, deps: AppDeps): void {
   const { path, answer } = declared;
   const empty = emptyOf(answer);
-  app.all(path, async (c) => {
+  const answerWith: Handler = (c) => {
     c.set("route", path);
     c.set("empty", empty);
-    const answered = await answerOf(declared, c, deps);
-    return answered instanceof Response ? answered : c.json({ status_code: 0, status_msg: "success", ...answered });
+    return andThen(answerOf(declared, c, deps), (answered) =>
+      answered instanceof Response ? answered : c.json({ status_code: 0, status_msg: "success", ...answered }),
+    );
+  };
+  app.all(path, serve(answerWith));
+}
+
+function answerOf(declared: Endpoint, c: GatewayContext, deps: AppDeps): Soon<Fields | Response> {
+  const { upload, handle, limit } = declared;
+  return andThen(readCounted(declared, c, deps), (request) => {
+    if (request === "upload") {
+      if (!upload) throw new Error(`${declared.path} takes no upload`);
+      return limited(c, limit, "", deps, () => upload(c, deps));
+    }
+    if (!handle) throw new Error(`${declared.path} has no handler`);
+    const { sent, token } = request;
+    const params = checkParams(declared.params, sent);
+    return limited(c, limit, sent.get("username") ?? "", deps, () =>
+      handle(new CheckedRequest(params, token, c), deps),
+    );
   });
 }
 
-async function answerOf(declared: Endpoint, c: GatewayContext, deps: AppDeps): Promise<Fields | Response> {
-  const { limits } = deps;
-  let request: ReadRequest;
+/** Answers a call that is counted by itself, if it is, when its limit allows. */
+function limited<T>(
+  c: GatewayContext,
+  limit: LimitedCall | undefined,
+  account: string,
+  { limits }: AppDeps,
+  answer: () => Soon<T>,
+): Soon<T> {
+  if (!limit) return answer();
+  return limits.call(c, limit, account).then(async (succeeded) => {
+    const answered = await answer();
+    succeeded();
+    return answered;
+  });
+}
+
+/** Counts what came, also when it is not as it should be; only when it is read it is known whose it is. */
+function readCounted(declared: Endpoint, c: GatewayContext, deps: AppDeps): Soon<ReadRequest> {
+  const counted = (request: ReadRequest) => andThen(deps.limits.request(c), () => request);
+  const refused = (error: unknown) =>
+    andThen(deps.limits.request(c), (): never => {
+      throw error;
+    });
+  let request: Soon<ReadRequest>;
   try {
-    request = await readRequest(declared, c, deps);
-  } finally {
-    // Also of what is not as it should be; only now it is known whose it is.
-    await limits.request(c);
+    request = readRequest(declared, c, deps);
+  } catch (error) {
+    return refused(error);
   }
-  const { upload, handle, limit } = declared;
-  if (request === "upload") {
-    if (limit) await limits.call(c, limit, "");
-    if (!upload) throw new Error(`${declared.path} takes no upload`);
-    return upload(c, deps);
+  return request instanceof Promise ? request.then(counted, refused) : counted(request);
+}
+
+/**
+ * A class, because of its getter: one in an object literal gives each object a shape of its own, and V8 keeps shapes, with the request and the
+ * answer that hang on them, until it collects all of its memory.
+ */
+class CheckedRequest<Params> implements EndpointRequest<Params> {
+  readonly params: Params;
+  readonly token: string | undefined;
+  readonly c: GatewayContext;
+
+  constructor(params: Params, token: string | undefined, c: GatewayContext) {
+    this.params = params;
+    this.token = token;
+    this.c = c;
   }
-  if (!handle) throw new Error(`${declared.path} has no handler`);
-  const { sent, token } = request;
-  const params = checkParams(declared.params, sent);
-  const succeeded = limit && (await limits.call(c, limit, sent.get("username") ?? ""));
-  const asked = {
-    params,
-    token,
-    c,
-    // Made when it is looked at: an answer out of a cache needs none.
-    get call() {
-      return callFrom(c, token);
-    },
-  };
-  const answer = await handle(asked, deps);
-  succeeded?.();
-  return answer;
+
+  /** Made when it is looked at: an answer out of a cache needs none. */
+  get call(): CallOptions {
+    return callFrom(this.c, this.token);
+  }
 }
 
 type ReadRequest = "upload" | { sent: SentParams; token: string | undefined };
 
 /** What came, and whose it is. */
-async function readRequest(declared: Endpoint, c: GatewayContext, deps: AppDeps): Promise<ReadRequest> {
+function readRequest(declared: Endpoint, c: GatewayContext, deps: AppDeps): Soon<ReadRequest> {
   const { method, access, mayBeEmpty } = declared;
   const asked = c.req.method === "HEAD" ? "GET" : c.req.method;
   if (asked !== method) {
@@ -155,25 +195,25 @@ async function readRequest(declared: Endpoint, c: GatewayContext, deps: AppDeps)
   }
   if (declared.upload && (!declared.handle || isMultipart(c))) {
     // A token may follow in the body, where the service looks for it.
-    await identify(c, queryParams(c.req.url), "optional", deps);
-    return "upload";
+    return andThen(identify(c, queryParams(c.req.url), "optional", deps), () => "upload" as const);
   }
-  const sent = await readParams(c.req.raw, mayBeEmpty === undefined ? {} : { mayBeEmpty });
-  return { sent, token: await identify(c, sent, access, deps) };
+  return andThen(readParams(c.req.raw, mayBeEmpty), (sent) =>
+    andThen(identify(c, sent, access, deps), (token) => ({ sent, token })),
+  );
 }
 
 /** Whose call it is. @returns the token, undefined when there is none. */
-async function identify(
+function identify(
   c: GatewayContext,
   sent: SentParams,
   access: Endpoint["access"],
   { auth }: AppDeps,
-): Promise<string | undefined> {
+): Soon<string | undefined> {
   if (access === "public") return undefined;
   const token = tokenFrom(c.req.raw.headers, sent);
-  if (token !== undefined) await auth.identify(c, token);
-  else if (access === "required") throw flickError(Reason.UNAUTHENTICATED, "sign in first: a token is missing");
-  return token;
+  if (token !== undefined) return andThen(auth.identify(c, token), () => token);
+  if (access === "required") throw flickError(Reason.UNAUTHENTICATED, "sign in first: a token is missing");
+  return undefined;
 }
 
 function isMultipart(c: GatewayContext): boolean {

@@ -39,8 +39,9 @@ const sentences: Partial<Record<Reason, string>> = {
 const retryAfter = 2;
 
 /** Answers whatever was thrown with the envelope of its reason, and logs what is our fault. */
-export function answerError(log: Log): (error: Error, c: GatewayContext) => Response {
-  return (error, c) => {
+export function answerError(log: Log): (thrown: unknown, c: GatewayContext) => Response {
+  return (thrown, c) => {
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
     const reason = reasonOf(error);
     const status = statusOf(reason);
     if (status >= 500) {

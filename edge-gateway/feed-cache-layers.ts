@@ -45,9 +45,9 @@ export function createEdgePages(cache: ResponseCache | null): EdgePages {
     },
     async write(page, ttlMs) {
       const seconds = Math.ceil(ttlMs / 1000);
-      if (!cache || seconds === 0 || page.body.byteLength > maxBytes) return;
+      if (!cache || seconds === 0 || page.body.size > maxBytes) return;
       const headers = { "cache-control": `public, max-age=${seconds}`, "content-type": "text/plain" };
-      await attempt(() => cache.put(urlOf(page.key), new Response(encodePage(page), { headers })));
+      await attempt(async () => cache.put(urlOf(page.key), new Response(await encodePage(page), { headers })));
     },
   };
 }
@@ -71,8 +71,8 @@ export function createSharedPages(redis: Redis | null): SharedPages {
       return answer !== null;
     },
     async write(page, ttlMs) {
-      if (!redis || ttlMs === 0 || page.body.byteLength > maxBytes) return;
-      await attempt(() => redis.set(pageKey(page.key), encodePage(page), { px: ttlMs }));
+      if (!redis || ttlMs === 0 || page.body.size > maxBytes) return;
+      await attempt(async () => redis.set(pageKey(page.key), await encodePage(page), { px: ttlMs }));
     },
   };
 }

@@ -11,18 +11,22 @@ export function createPageMemory(): PageMemory {
   /** In the order of their use. */
   const pages = new Map<string, FeedPage>();
   let bytes = 0;
+  let lastUsed: string | undefined;
 
   return {
     get(key) {
       const page = pages.get(key);
-      if (!page) return undefined;
-      pages.delete(key);
-      pages.set(key, page);
+      if (page && key !== lastUsed) {
+        pages.delete(key);
+        pages.set(key, page);
+        lastUsed = key;
+      }
       return page;
     },
     set(page, limits) {
       remove(page.key);
       pages.set(page.key, page);
+      lastUsed = page.key;
       bytes += bytesOf(page);
       for (const key of pages.keys()) {
         if (pages.size <= limits.pages && bytes <= limits.bytes) break;

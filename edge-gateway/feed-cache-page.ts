@@ -12,9 +12,9 @@ export interface FeedPage {
   generations: Generations | null;
   /** Place in the feed of the first video; 0 when there is none. */
   newestMs: number;
-  /** The whole answer to somebody who is not signed in. */
-  body: Uint8Array<ArrayBuffer>;
-  /** The same with room for what differs by viewer. */
+  /** The whole answer to somebody who is not signed in. A Worker sends a Blob without copying it, and bytes not. */
+  body: Blob;
+  /** The bytes of the same with room for what differs by viewer. */
   template: Uint8Array<ArrayBuffer>;
   /** Places in the template where a viewer's own values go, a number for each video. */
   slots: Record<SlotName, number[]>;
@@ -53,9 +53,9 @@ export function pageOf(
 }
 
 /** What Redis and the Cache API keep of a page: its answer, with what must be known to judge it. */
-export function encodePage({ key, fetchedAt, generations, newestMs, body }: FeedPage): string {
+export async function encodePage({ key, fetchedAt, generations, newestMs, body }: FeedPage): Promise<string> {
   const head = JSON.stringify({ version, key, fetchedAt, generations, newestMs });
-  return `${head}\n${new TextDecoder().decode(body)}`;
+  return `${head}\n${await body.text()}`;
 }
 
 /** Null for anything but a page that {@link encodePage} of this version made for this key: others may write where it was found. */
@@ -73,8 +73,15 @@ export function decodePage(text: string, key: string): FeedPage | null {
   }
 }
 
+/** A page with newer counts. */
+export interface CountedPage {
+  /** As it is sent to who likes and follows nobody on it. */
+  body: Blob;
+  bytes: Uint8Array<ArrayBuffer>;
+}
+
 /** The page with newer counts, and room for what differs by viewer: once for all those who were asked about together. */
-export function withCounts(page: FeedPage, { favoriteCounts, commentCounts }: PageCounts): Uint8Array<ArrayBuffer> {
+export function withCounts(page: FeedPage, { favoriteCounts, commentCounts }: PageCounts): CountedPage {
   const { slots, videoIds } = page;
   if (favoriteCounts.length !== videoIds.length || commentCounts.length !== videoIds.length)
     throw new TypeError("the counts are not those of the page");
@@ -83,27 +90,27 @@ export function withCounts(page: FeedPage, { favoriteCounts, commentCounts }: Pa
     writeAscii(bytes, slots.favoriteCount[at] as number, countText(Number(favoriteCounts[at])));
     writeAscii(bytes, slots.commentCount[at] as number, countText(Number(commentCounts[at])));
   }
-  return bytes;
+  return { body: new Blob([bytes]), bytes };
 }
 
-/** A page {@link withCounts} as one viewer sees it: itself for who likes and follows nobody on it, else a copy. */
+/** A page {@link withCounts} as one viewer sees it. */
 export function withFlags(
-  counted: Uint8Array<ArrayBuffer>,
+  counted: CountedPage,
   { slots, videoIds, authorIds, authorOf }: FeedPage,
   { isFavorite, isFollow }: Pick<FeedView, "isFavorite" | "isFollow">,
-): Uint8Array<ArrayBuffer> {
+): Blob {
   if (isFavorite.length !== videoIds.length || isFollow.length !== authorIds.length)
     throw new TypeError("the view is not one of the page");
-  if (!isFavorite.includes(true) && !isFollow.includes(true)) return counted;
-  const bytes = new Uint8Array(counted);
+  if (!isFavorite.includes(true) && !isFollow.includes(true)) return counted.body;
+  const bytes = new Uint8Array(counted.bytes);
   for (let at = 0; at < videoIds.length; at++) {
     if (isFollow[authorOf[at] as number]) writeAscii(bytes, slots.isFollow[at] as number, "true ");
     if (isFavorite[at]) writeAscii(bytes, slots.isFavorite[at] as number, "true ");
   }
-  return bytes;
+  return new Blob([bytes]);
 }
 
-export const bytesOf = ({ body, template }: FeedPage): number => body.byteLength + template.byteLength;
+export const bytesOf = ({ body, template }: FeedPage): number => body.size + template.byteLength;
 
 interface FeedJson {
   video_list: v.InferOutput<typeof videoSchema>[];
@@ -151,7 +158,7 @@ function render(
   return {
     ...head,
     newestMs,
-    body: new ByteWriter().add(JSON.stringify(answer)).bytes(),
+    body: new Blob([JSON.stringify(answer)]),
     template: template.bytes(),
     slots,
     videoIds: fields.video_list.map(({ id }) => BigInt(id)),

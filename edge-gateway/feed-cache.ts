@@ -7,6 +7,7 @@ import type { FeedPage, Generations } from "./feed-cache-page.ts";
 import type { FeedSettings } from "./feed-cache-settings.ts";
 import type { Log } from "./log.ts";
 import { sleep } from "./sleep.ts";
+import { andThen, type Soon } from "./soon.ts";
 
 /**
  * Pages of the feed as nobody in particular sees them: from the isolate's memory, the location's Cache API, the Redis of all locations,
@@ -14,7 +15,7 @@ import { sleep } from "./sleep.ts";
  */
 export interface FeedCache {
   /** @throws what the origin answered, when no page is left that could be served in its place. */
-  find(query: FeedQuery, request: FeedRequest): Promise<Served>;
+  find(query: FeedQuery, request: FeedRequest): Soon<Served>;
 }
 
 /** @param beforeMs 0 for the head. */
@@ -93,25 +94,37 @@ export function createFeedCache({ edge, shared, fetchPage, settings, log }: Feed
   let statsAt = 0;
 
   return {
-    async find({ beforeMs, count }, request) {
+    find({ beforeMs, count }, request) {
       const size = count > 0 ? Math.min(count, maxCount) : maxCount;
-      let served: Served | undefined;
-      if (beforeMs === 0 || beforeMs > Date.now() - recentMs) {
-        served = await findPage({ beforeMs: 0, count: size }, headKey(size), request);
-        // Nothing has come after that time: it asks for the head by another name.
-        if (beforeMs > 0 && beforeMs <= served.page.newestMs) served = undefined;
-      }
-      served ??= await findPage({ beforeMs, count: size }, `${beforeMs}:${size}`, request);
-      tally(served);
-      return served;
+      return andThen(findNamed({ beforeMs, count: size }, request), tally);
     },
   };
 
-  async function findPage(query: FeedQuery, key: string, request: FeedRequest): Promise<Served> {
+  function findNamed(query: FeedQuery, request: FeedRequest): Soon<Served> {
+    const { beforeMs, count } = query;
+    const later = () => findPage(query, `${beforeMs}:${count}`, request);
+    if (beforeMs > 0 && beforeMs <= Date.now() - recentMs) return later();
+    return andThen(findPage({ beforeMs: 0, count }, headKey(count), request), (head) =>
+      // When nothing has come after that time, it asks for the head by another name.
+      beforeMs > 0 && beforeMs <= head.page.newestMs ? later() : head,
+    );
+  }
+
+  function findPage(query: FeedQuery, key: string, request: FeedRequest): Soon<Served> {
     const now = Date.now();
-    const { freshMs, staleMs } = settings();
     const kept = memory.get(key);
-    if (kept && isYounger(kept, freshMs, now)) return { page: kept, layer: "memory", stale: false };
+    if (kept && isYounger(kept, settings().freshMs, now)) return { page: kept, layer: "memory", stale: false };
+    return refreshPage(kept, query, key, request);
+  }
+
+  async function refreshPage(
+    kept: FeedPage | undefined,
+    query: FeedQuery,
+    key: string,
+    request: FeedRequest,
+  ): Promise<Served> {
+    const now = Date.now();
+    const { staleMs } = settings();
     const own = isRefreshing(key, now) || hasFailed(key, now) ? undefined : refresh(query, key, request);
     if (kept && isYounger(kept, staleMs, now)) return { page: kept, layer: "memory", stale: true };
     const patienceMs = !lastResort(key) ? longPatienceMs : failures.has(key) ? shortPatienceMs : midPatienceMs;
@@ -244,14 +257,16 @@ export function createFeedCache({ edge, shared, fetchPage, settings, log }: Feed
   }
 
   /** Counts what was served, and says once a minute what it came to. */
-  function tally({ layer, stale }: Served): void {
-    stats[layer]++;
-    if (stale) stats.stale++;
+  function tally(served: Served): Served {
+    stats[served.layer]++;
+    if (served.stale) stats.stale++;
     const now = Date.now();
     if (statsAt === 0) statsAt = now;
-    if (now - statsAt < statsEveryMs) return;
-    statsAt = now;
-    log.info("feed cache", { ...stats });
+    if (now - statsAt >= statsEveryMs) {
+      statsAt = now;
+      log.info("feed cache", { ...stats });
+    }
+    return served;
   }
 }
 

@@ -12,13 +12,14 @@ import { createReadyHeaders } from "./headers.ts";
 import type { Log } from "./log.ts";
 import type { Origin } from "./origin.ts";
 import type { Redis } from "./redis.ts";
+import { andThen, type Soon } from "./soon.ts";
 
 /**
  * Answers with a page of the feed: one that is the same for everybody, out of the cache, with what is the viewer's own laid over it.
  *
  * @param token the viewer's; undefined when nobody is signed in.
  */
-export type Feed = (c: GatewayContext, query: FeedQuery, token: string | undefined) => Promise<Response>;
+export type Feed = (c: GatewayContext, query: FeedQuery, token: string | undefined) => Soon<Response>;
 
 /** @param deps.cache the location's cache of whole answers; null where the runtime has none. */
 export function createFeed(deps: {
@@ -41,24 +42,25 @@ export function createFeed(deps: {
   });
 
   const pageAs = createFeedViews(origin);
-  const headersOf = createReadyHeaders();
+  const headersOf = createReadyHeaders((from) => ({ "content-type": "application/json", "x-cache": from }));
   let hits = 0;
 
-  return async (c, query, token) => {
+  return (c, query, token) => {
     const request = { requestId: c.get("requestId"), waitUntil: (work: Promise<void>) => inBackground(c, work) };
-    const { page, layer, stale } = await pages.find(query, request);
-    if (layer === "memory" && !stale && hits++ % settings().logEvery > 0) c.set("unlogged", true);
-    const cameFrom = stale ? `${layer}, stale` : layer;
-    c.set("cache", cameFrom);
-    const body = token === undefined ? page.body : await overlaid(page, token, request);
-    c.set("headed", true);
-    const own = { "content-type": "application/json", "x-cache": cameFrom };
-    // Of a buffer a Worker makes an answer faster than of a view into it.
-    return new Response(body.buffer, { headers: headersOf(own, { id: request.requestId, url: c.req.raw.url }) });
+    return andThen(pages.find(query, request), (served) => {
+      const { page, layer, stale } = served;
+      if (layer === "memory" && !stale && hits++ % settings().logEvery > 0) c.set("unlogged", true);
+      const cameFrom = stale ? `${layer}, stale` : layer;
+      c.set("cache", cameFrom);
+      return andThen(token === undefined ? page.body : overlaid(page, token, request), (body) => {
+        c.set("headed", true);
+        return new Response(body, { headers: headersOf(cameFrom, { id: request.requestId, url: c.req.raw.url }) });
+      });
+    });
   };
 
   /** Without an answer of the origin a viewer does better with everybody's page than with none. A bad token is an answer. */
-  async function overlaid(page: FeedPage, token: string, request: FeedRequest): Promise<Uint8Array<ArrayBuffer>> {
+  async function overlaid(page: FeedPage, token: string, request: FeedRequest): Promise<Blob> {
     try {
       return await pageAs(page, token, request);
     } catch (error) {

@@ -1,7 +1,9 @@
+import type { Soon } from "./soon.ts";
+
 /** Counts calls, as a rate limit binding of Workers does. */
 export interface RateLimiter {
   /** @returns whether one more call under this key is within the limit. */
-  limit(options: { key: string }): Promise<{ success: boolean }>;
+  limit(options: { key: string }): Soon<{ success: boolean }>;
 }
 
 /** Keys that are counted at once. Beyond it the one that came first is forgotten, which lets too much through rather than too little. */
@@ -23,14 +25,16 @@ export function createMemoryLimiter(options: {
   let window = 0;
 
   return {
-    async limit({ key }) {
+    limit({ key }) {
       const current = Math.floor(now() / periodMs);
       if (current !== window) counts.clear();
       window = current;
       const count = counts.get(key) ?? 0;
       if (count >= limit) return { success: false };
-      const [first] = counts.keys();
-      if (count === 0 && counts.size >= mostKeys && first !== undefined) counts.delete(first);
+      if (count === 0 && counts.size >= mostKeys) {
+        const [first] = counts.keys();
+        if (first !== undefined) counts.delete(first);
+      }
       counts.set(key, count + 1);
       return { success: true };
     },

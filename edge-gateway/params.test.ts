@@ -15,6 +15,7 @@ import {
   timeParam,
 } from "./param-schemas.ts";
 import { checkParams, readParams, tokenFrom, type Params } from "./params.ts";
+import type { Soon } from "./soon.ts";
 
 type Body = ConstructorParameters<typeof Response>[0];
 
@@ -28,8 +29,8 @@ function post(query: string, body?: Body, contentType?: string): Request {
   });
 }
 
-async function failure(promise: Promise<unknown>): Promise<[Reason, string]> {
-  const error: unknown = await promise.then(
+async function failure(read: Soon<unknown>): Promise<[Reason, string]> {
+  const error: unknown = await Promise.resolve(read).then(
     () => undefined,
     (problem: unknown) => problem,
   );

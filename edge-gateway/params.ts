@@ -4,6 +4,7 @@ import * as v from "valibot";
 
 import type { ParamsSchema } from "./param-schemas.ts";
 import { readBody } from "./read-body.ts";
+import type { Soon } from "./soon.ts";
 
 /** Named values of a request. One that is empty counts as absent and is not here, unless it was asked for. */
 export type Params = ReadonlyMap<string, string>;
@@ -12,23 +13,29 @@ export type Params = ReadonlyMap<string, string>;
  * The parameters of a request, from wherever its client put them: the query and, but for a GET, an urlencoded, JSON or multipart
  * body of at most 64 KiB. The body wins over the query, and the first of several values of one name over the others.
  *
- * @param options.mayBeEmpty a parameter that means something when it is empty.
+ * @param mayBeEmpty a parameter that means something when it is empty.
  * @throws TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, or INVALID_PARAMETER for a body that is not what its content type says.
  */
-export async function readParams(request: Request, options: { mayBeEmpty?: string } = {}): Promise<Params> {
-  const { mayBeEmpty } = options;
-  const params = new Map<string, string>();
-  if (request.method !== "GET" && request.method !== "HEAD") addFirst(params, await bodyFields(request), mayBeEmpty);
-  if (request.url.includes("?")) addFirst(params, new URL(request.url).searchParams, mayBeEmpty);
-  return params;
+export function readParams(request: Request, mayBeEmpty?: string): Soon<Params> {
+  const { method, url } = request;
+  if (method === "GET" || method === "HEAD") return queryParams(url, mayBeEmpty);
+  return bodyFields(request).then((fields) => {
+    const params = new Map<string, string>();
+    addFirst(params, fields, mayBeEmpty);
+    addFirst(params, queryOf(url), mayBeEmpty);
+    return params;
+  });
 }
 
 /** Only those in the query; see {@link readParams}. */
-export function queryParams(url: string, options: { mayBeEmpty?: string } = {}): Params {
+export function queryParams(url: string, mayBeEmpty?: string): Params {
   const params = new Map<string, string>();
-  addFirst(params, new URL(url).searchParams, options.mayBeEmpty);
+  addFirst(params, queryOf(url), mayBeEmpty);
   return params;
 }
+
+/** Most requests have none, and a URL is dear to take apart. */
+const queryOf = (url: string): NamedValues => (url.includes("?") ? new URL(url).searchParams : []);
 
 /**
  * The parameters that a schema describes, as what they mean.

@@ -1,9 +1,18 @@
 import { createBoundedMap } from "./bounded-map.ts";
+import type { Soon } from "./soon.ts";
 
-/** Of an address, a user or an account name: what stands for it in keys that are kept outside. */
-export type Pseudonym = (text: string) => Promise<string>;
+/**
+ * Of an address, a viewer or an account: what stands for it in keys that are kept outside.
+ *
+ * @param canonical what a name is short for, or another form of: all of its forms have one pseudonym.
+ */
+export type Pseudonym = (
+  kind: "address" | "viewer" | "account",
+  name: string,
+  canonical?: (name: string) => string,
+) => Soon<string>;
 
-const mostRemembered = 10_000;
+const mostRemembered = 20_000;
 const bytes = 16;
 
 /**
@@ -12,19 +21,25 @@ const bytes = 16;
  * @param secret one that all locations share.
  */
 export function createPseudonyms(secret: string): Pseudonym {
-  /** Data, not promises: on Workers no request may wait for what another has begun. */
+  /** By what was asked for, canonical or not. Data, not promises: on Workers no request may wait for what another has begun. */
   const remembered = createBoundedMap<string, string>(mostRemembered);
   let key: CryptoKey | undefined;
   const encoder = new TextEncoder();
 
-  return async (text) => {
-    const known = remembered.get(text);
-    if (known !== undefined) return known;
+  async function make(text: string): Promise<string> {
     const algorithm = { name: "HMAC", hash: "SHA-256" };
     key ??= await crypto.subtle.importKey("raw", encoder.encode(`pseudonyms ${secret}`), algorithm, false, ["sign"]);
     const digest = new Uint8Array(await crypto.subtle.sign("HMAC", key, encoder.encode(text)));
-    const made = Array.from(digest.subarray(0, bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
-    remembered.set(text, made);
-    return made;
+    return Array.from(digest.subarray(0, bytes), (byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
+
+  return (kind, name, canonical) => {
+    const asked = `${kind} ${name}`;
+    const known = remembered.get(asked);
+    if (known !== undefined) return known;
+    return make(canonical ? `${kind} ${canonical(name)}` : asked).then((made) => {
+      remembered.set(asked, made);
+      return made;
+    });
   };
 }

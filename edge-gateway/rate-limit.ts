@@ -3,12 +3,12 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { nameKeyOf } from "@flick/platform/name-key.ts";
 
 import { inBackground } from "./background.ts";
-import { createBoundedMap } from "./bounded-map.ts";
 import { addressGroup } from "./client-address.ts";
 import type { GatewayContext } from "./endpoint.ts";
 import { tiers, type LimitSettings, type Quota, type Tier } from "./limit-policies.ts";
 import type { Pseudonym } from "./pseudonyms.ts";
 import { quotaKeyPrefix, type Quotas, type Taken } from "./quotas.ts";
+import { andThen, type Soon } from "./soon.ts";
 import type { Counted, TierLimiters } from "./tier-limiters.ts";
 
 /** Calls that are counted exactly, besides being a request like any other. */
@@ -17,7 +17,7 @@ export type LimitedCall = "login" | "register" | "publish" | "cover" | "profile"
 /** Both refuse by throwing RATE_LIMITED, with headers that tell the limit and the wait. */
 export interface RateLimit {
   /** Counts a request, whatever it is: by its viewer, else by its address. */
-  request(c: GatewayContext): Promise<void>;
+  request(c: GatewayContext): Soon<void>;
   /**
    * Counts a call that has a quota of its own. Without Redis, logins and registrations fall back to the location's own limiters, and the
    * other calls go on.
@@ -43,8 +43,6 @@ export interface RateLimitOptions {
 /** So long an account may be logged in to from an address that it was logged in to from before, whatever others do. */
 const knownSeconds = 30 * 86_400;
 
-const mostAddresses = 10_000;
-
 const things: Record<LimitedCall, string> = {
   login: "attempts to sign in",
   register: "registrations",
@@ -59,21 +57,12 @@ const things: Record<LimitedCall, string> = {
 export function createRateLimit(options: RateLimitOptions): RateLimit {
   const { limiters, quotas, pseudonym, addressOf, ipFactor, settings } = options;
 
-  /** Of addresses as they were given: what they are counted as. */
-  const keysOfAddresses = createBoundedMap<string, string>(mostAddresses);
+  const addressKey = (c: GatewayContext): Soon<string> => pseudonym("address", addressOf(c) ?? "", addressGroup);
 
-  async function addressKey(c: GatewayContext): Promise<string> {
-    const address = addressOf(c) ?? "";
-    const known = keysOfAddresses.get(address);
-    if (known !== undefined) return known;
-    const key = await pseudonym(`address ${addressGroup(address)}`);
-    keysOfAddresses.set(address, key);
-    return key;
-  }
-
-  async function viewerKey(c: GatewayContext): Promise<string | null> {
+  /** Null when there is none. */
+  function viewerKey(c: GatewayContext): Soon<string> | null {
     const viewer = c.get("viewer");
-    return viewer === undefined || viewer === null ? null : pseudonym(`viewer ${viewer}`);
+    return viewer === undefined || viewer === null ? null : pseudonym("viewer", String(viewer));
   }
 
   /** Undefined when there is no such limit, null when Redis does not answer. */
@@ -85,19 +74,14 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
   const widened = (quota: Quota): Quota => ({ ...quota, count: quota.count * ipFactor });
 
   /** Refuses when the location's own limiter does. */
-  async function pass(
-    c: GatewayContext,
-    counted: Counted,
-    tier: Tier | "off",
-    key: string,
-    what: string,
-  ): Promise<void> {
-    if (tier === "off") return;
-    const { success } = await limiters[counted][tier].limit({ key });
-    if (success) return;
-    const { limit, period } = tiers[tier];
-    const most = counted === "ip" ? limit * ipFactor : limit;
-    refuse(c, { allowed: false, limit: most, remaining: 0, resetMs: period * 1000, seconds: period }, what);
+  function pass(c: GatewayContext, counted: Counted, tier: Tier | "off", key: string, what: string): Soon<void> {
+    if (tier === "off") return undefined;
+    return andThen(limiters[counted][tier].limit({ key }), ({ success }) => {
+      if (success) return;
+      const { limit, period } = tiers[tier];
+      const most = counted === "ip" ? limit * ipFactor : limit;
+      refuse(c, { allowed: false, limit: most, remaining: 0, resetMs: period * 1000, seconds: period }, what);
+    });
   }
 
   /** Refuses when one of them is used up; else tells the caller of the one that will be first. */
@@ -116,7 +100,7 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
   async function login(c: GatewayContext, account: string): Promise<() => void> {
     const limits = settings().login;
     const address = await addressKey(c);
-    const pair = await pseudonym(`account ${account} address ${address}`);
+    const pair = await pseudonym("account", `${account} address ${address}`);
     const knownKey = `${quotaKeyPrefix}login.known:${pair}`;
     const [byAddress, byPair, known] = await Promise.all([
       take("login.perIp", widened(limits.perIp), address),
@@ -126,7 +110,7 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
     if (byAddress === null || byPair === null || known === null) return fallBack(c, "login", address);
     settle(c, [byAddress, byPair], things.login);
     if (!known) {
-      const byAccount = await take("login.perAccount", limits.perAccount, await pseudonym(`account ${account}`));
+      const byAccount = await take("login.perAccount", limits.perAccount, await pseudonym("account", account));
       if (byAccount === null) return fallBack(c, "login", address);
       settle(c, [byAddress, byPair, byAccount], things.login);
     }
@@ -138,7 +122,7 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
   async function register(c: GatewayContext, account: string): Promise<() => void> {
     const limits = settings().register;
     const address = await addressKey(c);
-    const name = await pseudonym(`account ${account}`);
+    const name = await pseudonym("account", account);
     const [byAddress, byAccount] = await Promise.all([
       take("register.perIp", widened(limits.perIp), address),
       take("register.perAccount", limits.perAccount, name),
@@ -156,21 +140,21 @@ export function createRateLimit(options: RateLimitOptions): RateLimit {
   }
 
   return {
-    async request(c) {
+    request(c) {
       const { perUser, perIp } = settings().requests;
-      const viewer = await viewerKey(c);
-      if (viewer === null) await pass(c, "ip", perIp, await addressKey(c), "requests");
-      else await pass(c, "user", perUser, viewer, "requests");
+      const viewer = viewerKey(c);
+      if (viewer === null) return andThen(addressKey(c), (key) => pass(c, "ip", perIp, key, "requests"));
+      return andThen(viewer, (key) => pass(c, "user", perUser, key, "requests"));
     },
     async call(c, call, account) {
       if (call === "login") return login(c, nameKeyOf(account));
       if (call === "register") return register(c, nameKeyOf(account));
       const { perUser } = settings()[call];
-      const viewer = await viewerKey(c);
+      const viewer = viewerKey(c);
       const taken =
         viewer === null
           ? await take(`${call}.perUser`, widened(perUser), await addressKey(c))
-          : await take(`${call}.perUser`, perUser, viewer);
+          : await take(`${call}.perUser`, perUser, await viewer);
       settle(c, [taken ?? undefined], things[call]);
       return nothing;
     },

@@ -76,7 +76,7 @@ export function uploadFrom(c: GatewayContext, { text }: { text: string }, maxUpl
   if (contentLength !== undefined && contentLength > maxUploadBytes + multipartOverhead) {
     throw flickError(Reason.TOO_LARGE, `The file may have at most ${maxUploadBytes} bytes.`);
   }
-  const params = queryParams(url, { mayBeEmpty: text });
+  const params = queryParams(url, text);
   const token = tokenFrom(headers, params);
   return { body, contentType, contentLength, text: params.get(text), token, requestId: c.get("requestId"), signal };
 }

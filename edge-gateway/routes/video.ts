@@ -1,3 +1,4 @@
+import type { CallOptions } from "@connectrpc/connect";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import * as v from "valibot";
 
@@ -5,6 +6,7 @@ import { endpoint } from "../endpoint.ts";
 import { requireFeature } from "../features.ts";
 import { pageFields, wholeField } from "../fields.ts";
 import { videoObject, videoSchema } from "../objects.ts";
+import type { Origin } from "../origin.ts";
 import { countParam, fileParam, idParam, pageParams, requiredIdParam, textParam, timeParam } from "../param-schemas.ts";
 import { uploadFrom, videoUpload } from "../upload.ts";
 
@@ -30,13 +32,11 @@ export const videoEndpoints = [
       next_time: wholeField("`latest_time` of the next page: that of the oldest video in this one.", 1_790_000_000_123),
       ...pageFields,
     }),
-    async handle(request, { origin, config, feed }) {
+    handle(request, { origin, config, feed }) {
       const { cursor, latest_time: latest, count } = request.params;
       const beforeMs = cursor || latest;
       if (config.current().feed.cached) return feed(request.c, { beforeMs: Number(beforeMs), count }, request.token);
-      const { videos, nextBeforeMs, hasMore } = await origin.videos.getFeed({ beforeMs, count }, request.call);
-      const next = Number(nextBeforeMs);
-      return { video_list: videos.map(videoObject), next_time: next, next_cursor: next, has_more: hasMore };
+      return uncachedFeed(origin, { beforeMs, count }, request.call);
     },
   }),
 
@@ -89,3 +89,9 @@ export const videoEndpoints = [
     },
   }),
 ];
+
+async function uncachedFeed(origin: Origin, asked: { beforeMs: bigint; count: number }, call: CallOptions) {
+  const { videos, nextBeforeMs, hasMore } = await origin.videos.getFeed(asked, call);
+  const next = Number(nextBeforeMs);
+  return { video_list: videos.map(videoObject), next_time: next, next_cursor: next, has_more: hasMore };
+}
