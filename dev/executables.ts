@@ -9,6 +9,7 @@ export type Executable =
   | "ffprobe"
   | "bwrap"
   | "java"
+  | "javac"
   | "mvn";
 
 /** The same program under the name that newer systems give it. */

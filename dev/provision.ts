@@ -86,7 +86,7 @@ const executables: Record<Need, Executable[]> = {
   redis: ["redis-server"],
   ffmpeg: ["ffmpeg", "ffprobe"],
   bubblewrap: ["bwrap"],
-  java: ["java"],
+  java: ["java", "javac"],
   maven: ["mvn"],
 };
 
@@ -102,10 +102,10 @@ const installCommands: Record<PackageManager, string> = {
 
 function packageNames(need: Need, manager: PackageManager, machine: Machine): string[] {
   const names: Record<PackageManager, Partial<Record<Need, string[]>>> = {
-    "apt-get": { mariadb: debianMariadb(machine), redis: ["redis-server"], java: ["default-jre-headless"] },
-    dnf: { mariadb: ["mariadb-server"], redis: ["valkey"], java: ["java-21-openjdk-headless"] },
+    "apt-get": { mariadb: debianMariadb(machine), redis: ["redis-server"], java: ["default-jdk-headless"] },
+    dnf: { mariadb: ["mariadb-server"], redis: ["valkey"], java: ["java-21-openjdk-devel"] },
     brew: { mariadb: ["mariadb"], redis: ["redis"], java: ["openjdk"] },
-    pacman: { mariadb: ["mariadb"], redis: ["valkey"], java: ["jre-openjdk-headless"] },
+    pacman: { mariadb: ["mariadb"], redis: ["valkey"], java: ["jdk-openjdk"] },
   };
   return names[manager][need] ?? [need];
 }

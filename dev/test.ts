@@ -3,6 +3,7 @@ import { join } from "node:path";
 
 import { checkReport } from "./check.ts";
 import { runChecks } from "./checks.ts";
+import { provideFlinkCdc } from "./flink-cdc.ts";
 import { provideKafka } from "./kafka.ts";
 import { standardOutput } from "./output.ts";
 import { onNpxGone } from "./processes.ts";
@@ -32,8 +33,9 @@ async function main(filters: string[]): Promise<number> {
   const output = standardOutput();
   await provision(["mariadb", "redis", "ffmpeg", "bubblewrap"], output);
   const [servers, checked] = await Promise.all([testServers(), filters.length > 0 ? [] : check()]);
-  // Once, and not by each file that wants it. The tests say themselves that they are skipped, or fail.
+  // Once, and not by each file that wants them. The tests say themselves that they are skipped, or fail.
   await provideKafka(output).catch((error: unknown) => output.say(`no Kafka to test with: ${explain(error)}`));
+  await provideFlinkCdc(output).catch((error: unknown) => output.say(`no Flink CDC to test with: ${explain(error)}`));
   const env = { ...testServersEnv(servers), ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}) };
   const options = { cwd: root, env, write, signal: interrupt };
   const results = [
