@@ -17,8 +17,9 @@ export function readWorkerEnv(source?: Record<string, string | undefined>) {
   return readEnv(
     {
       LOG_LEVEL: v.optional(v.picklist(["debug", "info", "warn", "error"]), "info"),
-      /** The services that keep the jobs: video and user. */
+      /** The services that keep the jobs: video, and user where that has no address of its own. */
       ORIGIN_URL: url("http:", "https:"),
+      USER_SERVICE_URL: v.optional(url("http:", "https:")),
       REDIS_URL: url("redis:", "rediss:"),
       ...kafkaEnv,
       OSS_URL: url("http:", "https:"),

@@ -87,18 +87,19 @@ async function connect(): Promise<Admins> {
   });
   const local = Bun.file(join(FLICK_DATA_DIR, "secrets.json"));
   const localSecret = (await local.exists()) ? ((await local.json()) as { serviceTokenSecret?: string }) : {};
-  const { ORIGIN_URL, SERVICE_TOKEN_SECRET } = readEnv({
+  const { ORIGIN_URL, USER_SERVICE_URL, SERVICE_TOKEN_SECRET } = readEnv({
     ORIGIN_URL: v.optional(url("http:", "https:"), `http://127.0.0.1:${FLICK_ORIGIN_PORT}`),
+    USER_SERVICE_URL: v.optional(url("http:", "https:")),
     SERVICE_TOKEN_SECRET: localSecret.serviceTokenSecret
       ? v.optional(secret(32), localSecret.serviceTokenSecret)
       : secret(32),
   });
   const serviceToken = createServiceTokenSigner("operator", SERVICE_TOKEN_SECRET);
-  const transport = createServiceTransport({ baseUrl: ORIGIN_URL, serviceToken, timeoutMs: callTimeoutMs });
+  const transport = (baseUrl: string) => createServiceTransport({ baseUrl, serviceToken, timeoutMs: callTimeoutMs });
   return {
-    video: createClient(MediaJobAdminService, transport),
-    cover: createClient(CoverJobAdminService, transport),
-    picture: createClient(ImageJobAdminService, transport),
+    video: createClient(MediaJobAdminService, transport(ORIGIN_URL)),
+    cover: createClient(CoverJobAdminService, transport(ORIGIN_URL)),
+    picture: createClient(ImageJobAdminService, transport(USER_SERVICE_URL ?? ORIGIN_URL)),
   };
 }
 

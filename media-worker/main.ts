@@ -41,7 +41,7 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
   let logLevel = (): LogLevel => env.LOG_LEVEL;
   const log: Log = createLog({ program: "media-worker", level: () => logLevel() });
   const serviceToken = createServiceTokenSigner("media-worker", env.SERVICE_TOKEN_SECRET);
-  const transport = createServiceTransport({ baseUrl: env.ORIGIN_URL, serviceToken, timeoutMs: callTimeoutMs });
+  const transport = (baseUrl: string) => createServiceTransport({ baseUrl, serviceToken, timeoutMs: callTimeoutMs });
   const store = createObjectStore({
     endpoint: env.OSS_URL,
     ...(env.OSS_PUBLIC_URL ? { publicUrl: env.OSS_PUBLIC_URL } : {}),
@@ -82,7 +82,7 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
   const videos = createJobKind({
     name: "video",
     topic: videosTopic,
-    jobs: createClient(MediaJobService, transport),
+    jobs: createClient(MediaJobService, transport(env.ORIGIN_URL)),
     reserve,
     process: createVideoProcessor({ ...tools, limits }),
     ourFault: "This video could not be processed. Please upload it again.",
@@ -92,7 +92,7 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
   const covers = createJobKind({
     name: "cover",
     topic: coversTopic,
-    jobs: createClient(CoverJobService, transport),
+    jobs: createClient(CoverJobService, transport(env.ORIGIN_URL)),
     reserve,
     process: createCoverProcessor({ ...tools, limits }),
     ourFault: "This cover could not be made. Please choose a moment again.",
@@ -102,7 +102,7 @@ async function start(env: ReturnType<typeof readWorkerEnv>): Promise<void> {
   const images = createJobKind({
     name: "image",
     topic: imagesTopic,
-    jobs: createClient(ImageJobService, transport),
+    jobs: createClient(ImageJobService, transport(env.USER_SERVICE_URL ?? env.ORIGIN_URL)),
     reserve,
     process: createImageProcessor({ ...tools, limits: { ...limits, maxInputBytes: env.MAX_IMAGE_BYTES } }),
     ourFault: "This picture could not be processed. Please upload it again.",

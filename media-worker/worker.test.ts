@@ -66,6 +66,19 @@ describe("finding work", () => {
     await until(() => workers.service.images.get(imageId)?.status === "ready", "the picture");
   });
 
+  test("takes videos from one service and pictures from another, where the user service has an address of its own", async () => {
+    const userService = startJobService({ leaseMs: 3_000 });
+    try {
+      const videoId = service.add(clips.short);
+      const imageId = userService.addImage(await upload("picture.png"), 7n, ImageKind.AVATAR);
+      await startWorker({ SWEEP_INTERVAL_MS: "200", USER_SERVICE_URL: userService.url });
+      await until(() => userService.images.get(imageId)?.status === "ready", "the picture");
+      await until(() => status(videoId) === "ready", "the video");
+    } finally {
+      await userService.stop();
+    }
+  });
+
   test("changes that make nothing due, and poison, are passed over", async () => {
     const worker = await workers.startWorker({ SWEEP_INTERVAL_MS: never });
     const videoId = workers.service.add(workers.clips.short);
