@@ -13,19 +13,26 @@ const Service = v.object({
   configs: v.optional(v.array(Mount), []),
   volumes: v.optional(v.array(v.string()), []),
   ports: v.optional(v.array(v.string()), []),
-  networks: v.array(v.string()),
+  networks: v.pipe(
+    v.union([v.array(v.string()), v.record(v.string(), v.object({ aliases: v.array(v.string()) }))]),
+    v.transform((given): Record<string, { aliases: string[] }> =>
+      Array.isArray(given) ? Object.fromEntries(given.map((name) => [name, { aliases: [] }])) : given,
+    ),
+  ),
   depends_on: v.optional(v.record(v.string(), v.object({ condition: v.string() })), {}),
   healthcheck: v.optional(v.object({ test: v.optional(v.array(v.string())), disable: v.optional(v.boolean()) })),
   restart: v.optional(v.string()),
   stop_grace_period: v.optional(v.string()),
   init: v.optional(v.boolean()),
   read_only: v.optional(v.boolean()),
+  tmpfs: v.optional(v.array(v.string()), []),
   cap_drop: v.optional(v.array(v.string())),
   security_opt: v.optional(v.array(v.string())),
   logging: v.optional(v.object({ driver: v.string(), options: v.record(v.string(), v.string()) })),
   deploy: v.optional(
     v.object({
       resources: v.object({ limits: v.object({ cpus: v.string(), memory: v.string(), pids: v.number() }) }),
+      replicas: v.optional(v.number()),
     }),
   ),
 });

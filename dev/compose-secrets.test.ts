@@ -42,26 +42,30 @@ test("a kind of which some files are missing is left alone, and so is everything
   await rm(join(dir, "redis-url"));
   await rm(join(dir, "upstash-token"));
   const left = await readdir(dir);
-  await expect(makeComposeSecrets(dir)).rejects.toThrow(/redis-url missing.*remove redis-auth\.conf, redis-url/);
+  await expect(makeComposeSecrets(dir)).rejects.toThrow(/redis-url missing.*remove redis-auth\.conf, redis-url, redis-infra-url/);
   expect((await readdir(dir)).toSorted()).toEqual(left.toSorted());
 });
 
 test("the servers are told the same passwords as the programs", async () => {
   await makeComposeSecrets(dir);
-  const accounts = await contentOf("mysql-users.sql");
-  for (const program of ["origin", "migrate", "cdc"]) {
+  const others = await contentOf("mysql-users.sql");
+  const infraAccount = await contentOf("mysql-infra-user.sql");
+  for (const program of ["origin", "migrate", "cdc", "infra"]) {
     const { username, password } = new URL(await contentOf(`mysql-${program}-url`));
+    const accounts = program === "infra" ? infraAccount : others;
     expect(accounts).toContain(`CREATE USER '${username}'@'%' IDENTIFIED BY '${password}';\n`);
   }
-  const { password } = new URL(await contentOf("redis-url"));
-  expect(await contentOf("redis-auth.conf")).toBe(`requirepass ${password}\n`);
+  for (const url of ["redis-url", "redis-infra-url"]) {
+    const { password } = new URL(await contentOf(url));
+    expect(await contentOf("redis-auth.conf")).toBe(`requirepass ${password}\n`);
+  }
 });
 
 test("every secret is another one", async () => {
   const made = await makeComposeSecrets(dir);
   const words = (await Promise.all(made.map(contentOf))).flatMap((content) => content.match(/[0-9a-f]{16,}/g) ?? []);
-  // Three passwords of MySQL and the one of Redis are in two files each.
-  expect(new Set(words).size).toBe(words.length - 4);
+  // Four passwords of MySQL are in two files each, and the one of Redis in three.
+  expect(new Set(words).size).toBe(words.length - 6);
 });
 
 test("the origin signs with the key", async () => {

@@ -33,6 +33,7 @@ export async function makeComposeSecrets(dir: string): Promise<string[]> {
 /** Each gives all files of one kind, by name. */
 const kinds: (() => Record<string, string>)[] = [
   mysql,
+  mysqlForInfra,
   redis,
   () => ({ "oss-access-key-id": random(8), "oss-access-key-secret": random(24) }),
   () => ({ "upstash-token": random(24) }),
@@ -48,7 +49,6 @@ function mysql(): Record<string, string> {
   const origin = { user: "flick_origin", password: random(24) };
   const migrate = { user: "flick_migrate", password: random(24) };
   const cdc = { user: "flick_cdc", password: random(24) };
-  const create = (account: Account) => `CREATE USER '${account.user}'@'%' IDENTIFIED BY '${account.password}';`;
   return {
     "mysql-root-password": random(24),
     "mysql-users.sql": [
@@ -68,18 +68,40 @@ function mysql(): Record<string, string> {
   };
 }
 
+/** For ops/compose/infra.yml: what `bun dev` does is the work of all three programs, under one account. */
+function mysqlForInfra(): Record<string, string> {
+  const account = { user: "flick_infra", password: random(24) };
+  return {
+    "mysql-infra-user.sql": [
+      "SET SESSION sql_log_bin = 0;",
+      create(account),
+      `GRANT ALL PRIVILEGES ON flick.* TO '${account.user}'@'%';`,
+      `GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '${account.user}'@'%';`,
+    ].join("\n"),
+    "mysql-infra-url": mysqlUrl(account, "127.0.0.1:13306"),
+  };
+}
+
 interface Account {
   user: string;
   password: string;
 }
 
-function mysqlUrl({ user, password }: Account): string {
-  return `mysql://${user}:${password}@mysql:3306/flick`;
+function create({ user, password }: Account): string {
+  return `CREATE USER '${user}'@'%' IDENTIFIED BY '${password}';`;
+}
+
+function mysqlUrl({ user, password }: Account, address = "mysql:3306"): string {
+  return `mysql://${user}:${password}@${address}/flick`;
 }
 
 function redis(): Record<string, string> {
   const password = random(24);
-  return { "redis-auth.conf": `requirepass ${password}`, "redis-url": `redis://:${password}@redis:6379` };
+  return {
+    "redis-auth.conf": `requirepass ${password}`,
+    "redis-url": `redis://:${password}@redis:6379`,
+    "redis-infra-url": `redis://:${password}@127.0.0.1:16379`,
+  };
 }
 
 /** The Ed25519 key that signs viewers' tokens, as a JSON Web Key. */

@@ -4,12 +4,15 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { readBindings } from "@flick/edge-gateway/env.ts";
 import { readWorkerEnv } from "@flick/media-worker/env.ts";
+import { serviceNames } from "@flick/origin-services/clients.ts";
 import { readOriginEnv } from "@flick/origin-services/env.ts";
 import { readCdcEnv } from "@flick/platform/cdc/env.ts";
 
 import { mountOf, parseComposeFile, type ComposeService } from "./compose-file.ts";
 import { makeComposeSecrets } from "./compose-secrets.ts";
+import { readGatewayEnv } from "./gateway.ts";
 import { readOssStoreEnv } from "./oss-store/env.ts";
 import { readUpstashFrontEnv } from "./upstash-front/env.ts";
 
@@ -19,23 +22,34 @@ const compose = parseComposeFile(source);
 const services = Object.entries(compose.services);
 const ours = services.filter(([, service]) => service.build);
 
-/** Where our programs read their settings, and the setting that is their port. */
-const programs: Record<string, { read: () => unknown; port: string }> = {
-  origin: { read: readOriginEnv, port: "PORT" },
-  cdc: { read: readCdcEnv, port: "PORT" },
-  "media-worker": { read: readWorkerEnv, port: "HEALTH_PORT" },
-  "oss-store": { read: readOssStoreEnv, port: "OSS_STORE_PORT" },
-  "upstash-front": { read: readUpstashFrontEnv, port: "UPSTASH_FRONT_PORT" },
+/** What each of our programs reads its settings with, the setting that is its port, and where its health check is answered. */
+const programs: Record<string, { read: () => unknown; port: string; health: string }> = {
+  "origin-services/main.ts": { read: readOriginEnv, port: "PORT", health: "origin-services/server.ts" },
+  "platform/cdc/main.ts": { read: readCdcEnv, port: "PORT", health: "platform/cdc/main.ts" },
+  "media-worker/main.ts": { read: readWorkerEnv, port: "HEALTH_PORT", health: "media-worker/health.ts" },
+  "dev/oss-store/main.ts": { read: readOssStoreEnv, port: "OSS_STORE_PORT", health: "dev/oss-store/oss-store.ts" },
+  "dev/upstash-front/main.ts": {
+    read: readUpstashFrontEnv,
+    port: "UPSTASH_FRONT_PORT",
+    health: "dev/upstash-front/upstash-front.ts",
+  },
+  "dev/gateway.ts": { read: readGateway, port: "PORT", health: "edge-gateway/routes/health.ts" },
 };
+const servers = ours.flatMap(([name, service]) => {
+  const program = programs[programOf(service)];
+  return program ? [{ name, service, ...program }] : [];
+});
+const origins = servers.filter(({ read }) => read === readOriginEnv);
 
-/** Ports of everything that listens. */
-const ports: Record<string, string | undefined> = {
-  mysql: "3306",
-  redis: "6379",
-  kafka: "9092",
-  gateway: environmentOf("gateway")["PORT"],
-  ...Object.fromEntries(Object.entries(programs).map(([name, { port }]) => [name, environmentOf(name)[port]])),
-};
+/** Ports of everything that listens, by each name that it has. */
+const ports = new Map([
+  ["mysql", "3306"],
+  ["redis", "6379"],
+  ["kafka", "9092"],
+  ...servers.flatMap(({ name, service, port }) =>
+    namesOf(name, service).map((each) => [each, service.environment[port] ?? "none"] as const),
+  ),
+]);
 
 let secretsDir = "";
 beforeAll(async () => {
@@ -44,29 +58,67 @@ beforeAll(async () => {
 });
 afterAll(() => rm(secretsDir, { recursive: true }));
 
-describe("every setting is one that its program reads, with a value that it accepts:", () => {
-  test.each(Object.entries(programs))("%s", (name, { read }) => {
-    const environment = withSecretsHere(environmentOf(name));
-    const known = namesRead(read, environment);
-    expect(Object.keys(environment).filter((setting) => !known.has(setting))).toEqual([]);
+describe("settings", () => {
+  test("of a program are all that it needs, each one that it reads, with a value that it accepts", () => {
+    for (const { name, service, read } of servers) {
+      const environment = withSecretsHere(service.environment);
+      const known = namesRead(read, environment);
+      expect([name, ...Object.keys(environment).filter((setting) => !known.has(setting))]).toEqual([name]);
+    }
   });
 
-  test("gateway", async () => {
-    const code = await readFile(join(root, "dev/gateway.ts"), "utf8");
-    const known = new Set(code.matchAll(/^ +([A-Z_]+): v\./gm).map(([, name]) => name));
-    const settings = Object.keys(environmentOf("gateway")).map((setting) => setting.replace(/_FILE$/, ""));
-    expect(settings.filter((setting) => !known.has(setting))).toEqual([]);
+  test("are given to every program that stays up, and its image has one", () => {
+    const staysUp = ours.filter(([, { restart }]) => restart !== "no");
+    expect(staysUp.map(([name]) => name)).toEqual(servers.map(({ name }) => name));
+  });
+});
+
+describe("origins", () => {
+  const settingOf = (setting: string) => origins.map(({ service }) => service.environment[setting] ?? "");
+
+  test("serve one service each, and every service is there twice", () => {
+    expect(settingOf("SERVICES").toSorted()).toEqual([...serviceNames, ...serviceNames].toSorted());
+  });
+
+  test("have a NODE_ID of their own, which is part of every id that they make", () => {
+    expect(new Set(settingOf("NODE_ID")).size).toBe(origins.length);
+  });
+
+  test("announce the address at which the gateway reaches them and no other", () => {
+    for (const { name, service } of origins) {
+      expect(service.environment["ADVERTISE_URL"]).toBe(`http://${name}:${service.environment["PORT"]}`);
+    }
+  });
+
+  test("know where every other service is, at the name that its replicas share", () => {
+    for (const { name, service } of origins) {
+      const own = service.environment["SERVICES"] ?? "";
+      expect(service.networks["backend"]?.aliases, name).toEqual([own]);
+      for (const other of serviceNames) {
+        const url = service.environment[`${other.toUpperCase()}_SERVICE_URL`];
+        expect(url, name).toBe(`http://${other}:${service.environment["PORT"]}`);
+      }
+    }
+  });
+
+  test("have the key that signs tokens where they serve users, and nowhere else", () => {
+    for (const { name, service } of origins) {
+      const servesUsers = service.environment["SERVICES"] === "user";
+      expect("JWT_PRIVATE_KEY_FILE" in service.environment, name).toBe(servesUsers);
+      expect(service.secrets.includes("jwt-private-key.json"), name).toBe(servesUsers);
+    }
+  });
+
+  test("take fewer connections than the database has", async () => {
+    const cnf = await readFile(join(root, "ops/compose/mysql.cnf"), "utf8");
+    const most = Number(/^max_connections = (\d+)$/m.exec(cnf)?.[1]);
+    const taken = settingOf("MYSQL_CONNECTIONS").reduce((sum, each) => sum + Number(each), 0);
+    // The rest is for migrations, change-data capture and an operator.
+    expect(taken).toBeLessThanOrEqual(most * 0.8);
   });
 });
 
 describe("secrets", () => {
-  test("are those that the secrets command makes, and each is used", async () => {
-    const used = services.flatMap(([, { secrets }]) => secrets.map((secret) => mountOf(secret).source));
-    const made = await Array.fromAsync(new Bun.Glob("*").scan(secretsDir));
-    expect([...new Set(used)].toSorted()).toEqual(made.toSorted());
-    for (const name of made) expect(compose.secrets[name]).toEqual({ file: `./ops/compose/secrets/${name}` });
-  });
-
   test("are given to exactly those services that name their files", () => {
     for (const [name, service] of services) {
       const named = JSON.stringify([service.environment, service.command, service.healthcheck]);
@@ -81,7 +133,7 @@ describe("secrets", () => {
   });
 
   test("are in no other place: whatever could be one comes from a file", () => {
-    const harmless = new Set(["MYSQL_ROOT_HOST", "PASSWORD_THREADS", "UPSTASH_REDIS_REST_URL"]);
+    const harmless = new Set(["MYSQL_ROOT_HOST", "MYSQL_CONNECTIONS", "PASSWORD_THREADS", "UPSTASH_REDIS_REST_URL"]);
     for (const [name, { environment }] of services) {
       for (const [setting, value] of Object.entries(environment)) {
         if (harmless.has(setting) || !/PASSWORD|SECRET|TOKEN|KEY|MYSQL|REDIS/.test(setting)) continue;
@@ -98,28 +150,62 @@ describe("start order", () => {
     for (const [name, { depends_on: dependencies }] of services) {
       for (const [other, { condition }] of Object.entries(dependencies)) {
         const service = serviceNamed(other);
-        if (condition === "service_completed_successfully")
-          expect(service.restart, `${name} waits for ${other}`).toBe("no");
-        else expect(service.healthcheck?.test?.length, `${name} waits for ${other}`).toBeGreaterThan(1);
+        if (service.restart === "no")
+          expect(condition, `${name} waits for ${other}`).toBe("service_completed_successfully");
+        else expect(condition, `${name} waits for ${other}`).toBe("service_healthy");
       }
     }
   });
 
-  test("puts every server before the programs that are told its address", () => {
+  test("puts every server before the programs that are told its address, but for origins, which tell each other", () => {
+    const named = new Map(services.flatMap(([name, service]) => namesOf(name, service).map((each) => [each, service])));
+    const isOrigin = (service: ComposeService | undefined) => origins.some((origin) => origin.service === service);
     for (const [name, service] of services) {
-      const before = new Set(Object.keys(service.depends_on));
+      const before = new Set(
+        Object.keys(service.depends_on).flatMap((other) => namesOf(other, serviceNamed(other))),
+      );
       for (const { host } of addressesOf(service)) {
-        const elsewhere = ![name, "localhost", "127.0.0.1"].includes(host);
-        if (elsewhere) expect(before.has(host), `${name} waits for ${host}`).toBe(true);
+        if ([name, "localhost", "127.0.0.1"].includes(host)) continue;
+        if (isOrigin(service) && isOrigin(named.get(host))) continue;
+        expect(before.has(host), `${name} waits for ${host}`).toBe(true);
       }
     }
   });
 
-  test("every service that stays up says whether it is well", () => {
+  test("has a beginning: nothing waits for itself, over however many others", () => {
+    const begun = new Set<string>();
+    for (let before = -1; before < begun.size; ) {
+      before = begun.size;
+      for (const [name, { depends_on: dependencies }] of services) {
+        if (Object.keys(dependencies).every((other) => begun.has(other))) begun.add(name);
+      }
+    }
+    expect(services.map(([name]) => name).filter((name) => !begun.has(name))).toEqual([]);
+  });
+
+  test("ends with the gateway, which waits for every origin", () => {
+    expect(Object.keys(serviceNamed("gateway").depends_on)).toEqual(
+      expect.arrayContaining(origins.map(({ name }) => name)),
+    );
+  });
+});
+
+describe("health", () => {
+  test("of every service that stays up is asked for", () => {
     for (const [name, { healthcheck, restart }] of services) {
       if (restart !== "no") expect(healthcheck?.test?.length, name).toBeGreaterThan(1);
       // The image's own check would ask a server that does not run.
       else expect(healthcheck?.disable, name).toBe(true);
+    }
+  });
+
+  test("of our programs is asked for at their own port, under a path that they answer", async () => {
+    for (const { name, service, port, health } of servers) {
+      const check = service.healthcheck?.test?.join(" ") ?? "";
+      const [, asked, path = ""] = /http:\/\/127\.0\.0\.1:(\d+)(\/\w+)/.exec(check) ?? [];
+      expect(asked, name).toBe(service.environment[port]);
+      const answers = await readFile(join(root, health), "utf8");
+      expect(answers.includes(`"${path}"`) || answers.includes(`"${path.slice(1)}"`), `${name} ${path}`).toBe(true);
     }
   });
 });
@@ -129,7 +215,7 @@ describe("network", () => {
     for (const [name, service] of services) {
       for (const { host, port } of addressesOf(service)) {
         const target = host === "127.0.0.1" ? name : host === "localhost" ? "oss-store" : host;
-        expect({ in: name, to: target, port }).toEqual({ in: name, to: target, port: ports[target] ?? "none" });
+        expect({ in: name, to: target, port }).toEqual({ in: name, to: target, port: ports.get(target) ?? "none" });
       }
     }
   });
@@ -139,7 +225,7 @@ describe("network", () => {
     expect(published.toSorted()).toEqual(["gateway 127.0.0.1:8080:8080", "oss-store 127.0.0.1:8091:8091"]);
     expect(compose.networks["backend"]?.internal).toBe(true);
     for (const [name, { networks, ports: open }] of services) {
-      expect(networks, name).toEqual(open.length > 0 ? ["backend", "edge"] : ["backend"]);
+      expect(Object.keys(networks), name).toEqual(open.length > 0 ? ["backend", "edge"] : ["backend"]);
     }
   });
 });
@@ -160,41 +246,54 @@ describe("images and files", () => {
   });
 });
 
-test("the file for Alibaba Cloud OSS replaces every setting of the object store but its keys", async () => {
-  const overlay = await readFile(join(root, "ops/compose/alibaba-oss.yml"), "utf8");
-  const replaced = [...overlay.matchAll(/^ +(OSS_\w+): \$\{\1:\?/gm)].map(([, name = ""]) => name);
-  const settings = Object.keys(environmentOf("media-worker")).filter((name) => /^OSS_(?!ACCESS_KEY)/.test(name));
-  expect(replaced.toSorted()).toEqual(settings.toSorted());
-});
-
 describe("containers", () => {
-  test("have no rights to lose, limits, and logs that end", () => {
+  test("run as somebody without rights, within limits, with logs that end, and write to memory and their volumes only", () => {
     for (const [name, service] of services) {
       expect(service, name).toMatchObject({
         cap_drop: ["ALL"],
         security_opt: ["no-new-privileges:true"],
+        read_only: true,
         logging: { driver: "json-file", options: { "max-size": "10m", "max-file": "3" } },
       });
       expect(service.user, name).toMatch(/^(?!root$|0$)\w+$/);
-      expect(service.deploy, name).toBeDefined();
+      expect(service.deploy?.resources.limits, name).toBeDefined();
+      for (const mount of service.tmpfs) expect(mount, name).toMatch(/^\/[\w/]+:size=\d+m,mode=1777$/);
       if (service.restart !== "no") expect(service.stop_grace_period, name).toMatch(/^\d+s$/);
     }
   });
 
-  test("of our own write to memory and their volumes only, and leave no zombies", () => {
-    for (const [name, service] of ours)
-      expect(service, name).toMatchObject({ read_only: true, init: true, user: "bun" });
+  test("of our own run as the image's user and leave no zombies", () => {
+    for (const [name, service] of ours) expect(service, name).toMatchObject({ init: true, user: "bun" });
+  });
+
+  test("of which there are several need nothing of their own", () => {
+    for (const [name, { deploy, ports: open, environment }] of services) {
+      if ((deploy?.replicas ?? 1) === 1) continue;
+      expect({ name, open, node: environment["NODE_ID"] }).toEqual({ name, open: [], node: undefined });
+    }
   });
 });
+
+/** The gateway's settings as the program takes them, and then as the Worker does. */
+function readGateway(): void {
+  const read = readBindings(readGatewayEnv());
+  if ("problems" in read) throw new Error(read.problems.join("; "));
+}
+
+/** The file that a service of ours runs. */
+function programOf({ command = [] }: ComposeService): string {
+  return /\bbun ([\w/-]+\.ts)\b/.exec(command.join(" "))?.[1] ?? "";
+}
+
+/** Every name under which other containers find a service. */
+function namesOf(name: string, { networks }: ComposeService): string[] {
+  return [name, ...(networks["backend"]?.aliases ?? [])];
+}
 
 function serviceNamed(name: string): ComposeService {
   const service = compose.services[name];
   if (!service) throw new Error(`docker-compose.yml has no service ${name}`);
   return service;
-}
-
-function environmentOf(name: string): Record<string, string> {
-  return serviceNamed(name).environment;
 }
 
 /** The environment with the paths that the secrets have on this machine. */

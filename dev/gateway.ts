@@ -157,20 +157,24 @@ function printLine(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
+/** Settings of the program. Those of the Worker are checked here as far as they are, and again by itself. @throws {EnvError} */
+export function readGatewayEnv() {
+  return readEnv({
+    HOST: v.optional(v.string(), "127.0.0.1"),
+    PORT: v.optional(whole(0, 65_535), "8080"),
+    ORIGIN_URL: v.optional(url("http:", "https:")),
+    UPSTASH_REDIS_REST_URL: v.optional(url("http:", "https:")),
+    UPSTASH_REDIS_REST_TOKEN: v.optional(v.string()),
+    MAX_UPLOAD_BYTES: v.optional(whole(1024, 4_000_000_000)),
+    IP_LIMIT_FACTOR: v.optional(whole(1, 100_000)),
+  });
+}
+
 /** As a program: the gateway until SIGTERM or SIGINT. */
 async function runProgram(): Promise<void> {
   const log = createLog({ program: "gateway" });
   try {
-    const env = readEnv({
-      HOST: v.optional(v.string(), "127.0.0.1"),
-      PORT: v.optional(whole(0, 65_535), "8080"),
-      ORIGIN_URL: v.optional(url("http:", "https:")),
-      UPSTASH_REDIS_REST_URL: v.optional(url("http:", "https:")),
-      UPSTASH_REDIS_REST_TOKEN: v.optional(v.string()),
-      MAX_UPLOAD_BYTES: v.optional(whole(1024, 4_000_000_000)),
-      IP_LIMIT_FACTOR: v.optional(whole(1, 100_000)),
-    });
-    const { HOST, PORT, ...bindings } = env;
+    const { HOST, PORT, ...bindings } = readGatewayEnv();
     const given = Object.entries(bindings).filter(([, value]) => value !== undefined);
     const vars = Object.fromEntries(given.map(([name, value]) => [name, String(value)]));
     const gateway = await startGateway({ hostname: HOST, port: PORT, vars });
