@@ -38,12 +38,29 @@ test.each(files)("%s holds every workspace out of which its programs import", (f
   }
 });
 
+test.each(files)("%s installs what every workspace in it needs", (file) => {
+  const text = readFileSync(join(root, file), "utf8");
+  const installed = new Set([...text.matchAll(/--filter @flick\/([\w-]+)/g)].map(([, workspace = ""]) => workspace));
+  for (const workspace of installed) {
+    const { dependencies } = manifestOf(workspace);
+    for (const [name, version] of Object.entries(dependencies))
+      if (version.startsWith("workspace:")) installed.add(name.replace("@flick/", ""));
+  }
+  const copied = [...text.matchAll(/^COPY ([\w-]+) \1$/gm)].map(([, workspace = ""]) => workspace);
+  expect(copied.filter((workspace) => !installed.has(workspace))).toEqual([]);
+});
+
 test("the gateway's image holds the Worker, which is bundled when it starts", () => {
   const text = readFileSync(join(root, "dev/Dockerfile"), "utf8");
   for (const workspace of workspacesOf("edge-gateway/worker.ts"))
     expect(text).toContain(`COPY ${workspace} ${workspace}\n`);
   expect(text).toContain("COPY wrangler.toml ");
 });
+
+function manifestOf(workspace: string) {
+  const text = readFileSync(join(root, workspace, "package.json"), "utf8");
+  return v.parse(v.object({ dependencies: v.optional(v.record(v.string(), v.string()), {}) }), JSON.parse(text));
+}
 
 /** The workspaces of all files that a program imports. */
 function workspacesOf(program: string): Set<string> {
