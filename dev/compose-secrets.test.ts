@@ -42,7 +42,9 @@ test("a kind of which some files are missing is left alone, and so is everything
   await rm(join(dir, "redis-url"));
   await rm(join(dir, "upstash-token"));
   const left = await readdir(dir);
-  await expect(makeComposeSecrets(dir)).rejects.toThrow(/redis-url missing.*remove redis-auth\.conf, redis-url, redis-infra-url/);
+  await expect(makeComposeSecrets(dir)).rejects.toThrow(
+    /redis-url missing.*remove redis-auth\.conf, redis-url, redis-infra-url/,
+  );
   expect((await readdir(dir)).toSorted()).toEqual(left.toSorted());
 });
 

@@ -161,9 +161,7 @@ describe("start order", () => {
     const named = new Map(services.flatMap(([name, service]) => namesOf(name, service).map((each) => [each, service])));
     const isOrigin = (service: ComposeService | undefined) => origins.some((origin) => origin.service === service);
     for (const [name, service] of services) {
-      const before = new Set(
-        Object.keys(service.depends_on).flatMap((other) => namesOf(other, serviceNamed(other))),
-      );
+      const before = new Set(Object.keys(service.depends_on).flatMap((other) => namesOf(other, serviceNamed(other))));
       for (const { host } of addressesOf(service)) {
         if ([name, "localhost", "127.0.0.1"].includes(host)) continue;
         if (isOrigin(service) && isOrigin(named.get(host))) continue;
@@ -174,7 +172,7 @@ describe("start order", () => {
 
   test("has a beginning: nothing waits for itself, over however many others", () => {
     const begun = new Set<string>();
-    for (let before = -1; before < begun.size; ) {
+    for (let before = -1; before < begun.size;) {
       before = begun.size;
       for (const [name, { depends_on: dependencies }] of services) {
         if (Object.keys(dependencies).every((other) => begun.has(other))) begun.add(name);

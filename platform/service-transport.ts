@@ -1,10 +1,13 @@
 import type { Transport } from "@connectrpc/connect";
 import { serviceTokenHeader } from "@flick/proto/upload.ts";
 
+import { createReplicaFetch } from "./replica-fetch.ts";
 import { createUnaryTransport } from "./rpc/unary-transport.ts";
 
 /** Batches of services are bounded by their number; this is far above the longest. */
 const maxAnswerBytes = 16 * 1024 * 1024;
+
+const fetch = createReplicaFetch();
 
 /**
  * The way from one of our programs to a service in another: unary gRPC-web with a service token on every call.
@@ -18,6 +21,7 @@ export function createServiceTransport(options: {
 }): Transport {
   return createUnaryTransport({
     baseUrl: options.baseUrl,
+    fetch,
     timeoutMs: options.timeoutMs,
     maxAnswerBytes,
     interceptors: [
