@@ -42,9 +42,8 @@ test("every secret of any of the files is made by the secrets command, which mak
   const made = await Array.fromAsync(new Bun.Glob("*").scan(secretsDir));
   const declared = { ...base.secrets, ...infra.secrets };
   for (const [name, { file }] of Object.entries(declared)) expect(file).toBe(`./ops/compose/secrets/${name}`);
-  const mounted = [base, infra].flatMap(({ services }) =>
-    Object.values(services).flatMap(({ secrets }) => secrets.map((secret) => mountOf(secret).source)),
-  );
+  const services = [...Object.values(base.services), ...Object.values(infra.services)];
+  const mounted = services.flatMap(({ secrets }) => [...secrets].map((secret) => mountOf(secret).source));
   expect(Object.keys(declared).toSorted()).toEqual([...new Set(mounted)].toSorted());
   const onThisMachine = (await read("ops/compose/infra.env")).matchAll(/_FILE=ops\/compose\/secrets\/(.+)$/gm);
   const used = new Set([...Object.keys(declared), ...[...onThisMachine].map(([, name = ""]) => name)]);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { ImageKind } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 
 import { imagesTopic, mediaGroup, videosTopic } from "./consumer.ts";
-import { until } from "./testing.ts";
+import { startJobService, until } from "./testing.ts";
 import { never, startWorkers, type Workers } from "./testing-worker.ts";
 
 // Real transcodes, on a machine that does other things too.
@@ -69,11 +69,11 @@ describe("finding work", () => {
   test("takes videos from one service and pictures from another, where the user service has an address of its own", async () => {
     const userService = startJobService({ leaseMs: 3_000 });
     try {
-      const videoId = service.add(clips.short);
-      const imageId = userService.addImage(await upload("picture.png"), 7n, ImageKind.AVATAR);
-      await startWorker({ SWEEP_INTERVAL_MS: "200", USER_SERVICE_URL: userService.url });
+      const videoId = workers.service.add(workers.clips.short);
+      const imageId = userService.addImage(await workers.upload("picture.png"), 7n, ImageKind.AVATAR);
+      await workers.startWorker({ SWEEP_INTERVAL_MS: "200", USER_SERVICE_URL: userService.url });
       await until(() => userService.images.get(imageId)?.status === "ready", "the picture");
-      await until(() => status(videoId) === "ready", "the video");
+      await until(() => workers.status(videoId) === "ready", "the video");
     } finally {
       await userService.stop();
     }
