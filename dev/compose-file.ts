@@ -5,7 +5,7 @@ const FileEntries = v.record(v.string(), v.object({ file: v.string() }));
 
 const Service = v.object({
   image: v.string(),
-  build: v.optional(v.object({ context: v.string(), dockerfile: v.string() })),
+  build: v.optional(v.object({ context: v.string(), dockerfile: v.optional(v.string(), "Dockerfile") })),
   user: v.optional(v.string()),
   command: v.optional(v.array(v.string())),
   environment: v.optional(v.record(v.string(), v.string()), {}),
@@ -22,6 +22,7 @@ const Service = v.object({
   depends_on: v.optional(v.record(v.string(), v.object({ condition: v.string() })), {}),
   healthcheck: v.optional(v.object({ test: v.optional(v.array(v.string())), disable: v.optional(v.boolean()) })),
   restart: v.optional(v.string()),
+  scale: v.optional(v.number(), 1),
   stop_grace_period: v.optional(v.string()),
   init: v.optional(v.boolean()),
   read_only: v.optional(v.boolean()),
@@ -45,12 +46,33 @@ const ComposeFile = v.object({
   secrets: FileEntries,
 });
 
+const Overlay = v.object({
+  name: v.optional(v.string()),
+  services: v.record(
+    v.string(),
+    v.object({
+      profiles: v.optional(v.array(v.string()), []),
+      ports: v.optional(v.array(v.string()), []),
+      networks: v.optional(v.unknown()),
+      environment: v.optional(v.record(v.string(), v.string()), {}),
+      scale: v.optional(v.number()),
+      secrets: v.optional(v.array(v.object({ source: v.string(), target: v.string() })), []),
+    }),
+  ),
+  secrets: v.optional(v.record(v.string(), v.object({ file: v.string() })), {}),
+});
+
 /** One service of a Compose file, as far as we use them. */
 export type ComposeService = v.InferOutput<typeof Service>;
 
 /** A Compose file as it is used when no variable is set. @throws when it is not of the form that ours has. */
 export function parseComposeFile(text: string): v.InferOutput<typeof ComposeFile> {
   return v.parse(ComposeFile, interpolate(Bun.YAML.parse(text)));
+}
+
+/** A file that is put over a Compose file, as far as ours go. @throws when it is not of their form. */
+export function parseOverlay(text: string): v.InferOutput<typeof Overlay> {
+  return v.parse(Overlay, Bun.YAML.parse(text));
 }
 
 /** Where a secret or config is found inside a container, and its name. */

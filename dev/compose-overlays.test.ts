@@ -4,30 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseEnv } from "node:util";
 
-import * as v from "valibot";
-
-import { mountOf, parseComposeFile } from "./compose-file.ts";
+import { mountOf, parseComposeFile, parseOverlay } from "./compose-file.ts";
 import { makeComposeSecrets } from "./compose-secrets.ts";
 import { readDevEnv } from "./env.ts";
 
-const Overlay = v.object({
-  name: v.optional(v.string()),
-  services: v.record(
-    v.string(),
-    v.object({
-      profiles: v.optional(v.array(v.string()), []),
-      ports: v.optional(v.array(v.string()), []),
-      networks: v.optional(v.unknown()),
-      environment: v.optional(v.record(v.string(), v.string()), {}),
-      secrets: v.optional(v.array(v.object({ source: v.string(), target: v.string() })), []),
-    }),
-  ),
-  secrets: v.optional(v.record(v.string(), v.object({ file: v.string() })), {}),
-});
-
 const root = join(import.meta.dir, "..");
 const read = (path: string) => readFile(join(root, path), "utf8");
-const overlay = async (name: string) => v.parse(Overlay, Bun.YAML.parse(await read(`ops/compose/${name}.yml`)));
+const overlay = async (name: string) => parseOverlay(await read(`ops/compose/${name}.yml`));
 const base = parseComposeFile(await read("docker-compose.yml"));
 const infra = await overlay("infra");
 
@@ -61,7 +44,7 @@ describe("the file for the servers alone", () => {
   );
 
   test("leaves out our programs and nothing else", () => {
-    expect(left.toSorted()).toEqual(["kafka", "mysql", "oss-store", "redis", "upstash-front"]);
+    expect(left.toSorted()).toEqual(["kafka", "mysql", "oss-store", "redis", "topics", "upstash-front"]);
     for (const name of Object.keys(infra.services)) expect(Object.keys(base.services)).toContain(name);
     for (const name of left) {
       for (const other of Object.keys(base.services[name]?.depends_on ?? {})) expect(left).toContain(other);
@@ -78,12 +61,14 @@ describe("the file for the servers alone", () => {
     );
     const { external } = readDevEnv(settings);
     const address = (url = "") => new URL(url).host.replace("localhost", "127.0.0.1");
-    const found = [external.mysqlUrl, external.redisUrl, external.oss?.url, external.upstash?.url].map(address);
+    const urls = [external.mysqlUrl, external.redisUrl, external.oss?.url, external.upstash?.url];
+    const found = [...urls.map(address), external.kafka?.["KAFKA_BROKERS"] ?? "none"];
     expect(found.map((each) => published.get(each))).toEqual([
       "mysql:3306",
       "redis:6379",
       "oss-store:8091",
       "upstash-front:8092",
+      "kafka:19092",
     ]);
     for (const each of published.keys()) expect(each).toStartWith("127.0.0.1:");
   });

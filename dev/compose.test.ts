@@ -9,8 +9,11 @@ import { readWorkerEnv } from "@flick/media-worker/env.ts";
 import { serviceNames } from "@flick/origin-services/clients.ts";
 import { readOriginEnv } from "@flick/origin-services/env.ts";
 import { readCdcEnv } from "@flick/platform/cdc/env.ts";
+import { readEnv } from "@flick/platform/env.ts";
+import { kafkaEnv } from "@flick/platform/event-log/open.ts";
+import { changeTopic, topics } from "@flick/platform/event-log/topics.ts";
 
-import { mountOf, parseComposeFile, type ComposeService } from "./compose-file.ts";
+import { mountOf, parseComposeFile, parseOverlay, type ComposeService } from "./compose-file.ts";
 import { makeComposeSecrets } from "./compose-secrets.ts";
 import { readGatewayEnv } from "./gateway.ts";
 import { readOssStoreEnv } from "./oss-store/env.ts";
@@ -22,10 +25,11 @@ const compose = parseComposeFile(source);
 const services = Object.entries(compose.services);
 const ours = services.filter(([, service]) => service.build);
 
-/** What each of our programs reads its settings with, the setting that is its port, and where its health check is answered. */
-const programs: Record<string, { read: () => unknown; port: string; health: string }> = {
+/** What each of our programs reads its settings with; where it serves, the setting that is its port, and the file that answers its health check. */
+const programs: Record<string, { read: () => unknown; port?: string; health?: string }> = {
   "origin-services/main.ts": { read: readOriginEnv, port: "PORT", health: "origin-services/server.ts" },
   "platform/cdc/main.ts": { read: readCdcEnv, port: "PORT", health: "platform/cdc/main.ts" },
+  "platform/event-log/cli.ts": { read: () => readEnv(kafkaEnv) },
   "media-worker/main.ts": { read: readWorkerEnv, port: "HEALTH_PORT", health: "media-worker/health.ts" },
   "dev/oss-store/main.ts": { read: readOssStoreEnv, port: "OSS_STORE_PORT", health: "dev/oss-store/oss-store.ts" },
   "dev/upstash-front/main.ts": {
@@ -35,10 +39,11 @@ const programs: Record<string, { read: () => unknown; port: string; health: stri
   },
   "dev/gateway.ts": { read: readGateway, port: "PORT", health: "edge-gateway/routes/health.ts" },
 };
-const servers = ours.flatMap(([name, service]) => {
+const known = ours.flatMap(([name, service]) => {
   const program = programs[programOf(service)];
   return program ? [{ name, service, ...program }] : [];
 });
+const servers = known.flatMap(({ port, health, ...rest }) => (port && health ? [{ port, health, ...rest }] : []));
 const origins = servers.filter(({ read }) => read === readOriginEnv);
 
 /** Ports of everything that listens, by each name that it has. */
@@ -46,6 +51,8 @@ const ports = new Map([
   ["mysql", "3306"],
   ["redis", "6379"],
   ["kafka", "9092"],
+  ["flink-jobmanager", "8081"],
+  ["flink-taskmanager", "6122"],
   ...servers.flatMap(({ name, service, port }) =>
     namesOf(name, service).map((each) => [each, service.environment[port] ?? "none"] as const),
   ),
@@ -60,16 +67,51 @@ afterAll(() => rm(secretsDir, { recursive: true }));
 
 describe("settings", () => {
   test("of a program are all that it needs, each one that it reads, with a value that it accepts", () => {
-    for (const { name, service, read } of servers) {
+    for (const { name, service, read } of known) {
       const environment = withSecretsHere(service.environment);
-      const known = namesRead(read, environment);
-      expect([name, ...Object.keys(environment).filter((setting) => !known.has(setting))]).toEqual([name]);
+      const asked = namesRead(read, environment);
+      expect([name, ...Object.keys(environment).filter((setting) => !asked.has(setting))]).toEqual([name]);
     }
   });
 
-  test("are given to every program that stays up, and its image has one", () => {
-    const staysUp = ours.filter(([, { restart }]) => restart !== "no");
+  test("are known of every program that stays up", () => {
+    const staysUp = ours.filter(([, service]) => service.restart !== "no" && !isFlink(service));
     expect(staysUp.map(([name]) => name)).toEqual(servers.map(({ name }) => name));
+  });
+});
+
+describe("the event log", () => {
+  test("has a topic for every table, and one that is made by accident for nothing", async () => {
+    const names = topics.map(({ name }) => name);
+    for await (const file of new Bun.Glob("*.ts").scan(join(root, "db/schema"))) {
+      const text = await readFile(join(root, "db/schema", file), "utf8");
+      for (const [, table = ""] of text.matchAll(/mysqlTable\(\s*"(\w+)"/g))
+        expect(names).toContain(changeTopic(table));
+    }
+    expect(environmentOf("kafka")["KAFKA_AUTO_CREATE_TOPICS_ENABLE"]).toBe("false");
+  });
+
+  test("is there with its topics before anybody uses it", () => {
+    for (const [name, { environment, depends_on: dependencies }] of services) {
+      if (!environment["KAFKA_BROKERS"] || name === "topics") continue;
+      expect(dependencies, name).toMatchObject({
+        kafka: { condition: "service_healthy" },
+        topics: { condition: "service_completed_successfully" },
+      });
+    }
+  });
+
+  test("gets every change once: of Flink and the tailer one runs", async () => {
+    const { services: tailer } = parseOverlay(await readFile(join(root, "ops/compose/tailer.yml"), "utf8"));
+    const scaled = (name: string) => [serviceNamed(name).scale, tailer[name]?.scale ?? serviceNamed(name).scale];
+    expect(scaled("cdc")).toEqual([0, 1]);
+    expect(Object.keys(tailer).toSorted()).toEqual(["cdc", "flink-jobmanager", "flink-taskmanager"]);
+    for (const name of ["flink-jobmanager", "flink-taskmanager"]) expect(scaled(name), name).toEqual([1, 0]);
+    // Whoever waited for one of them would wait for ever where it does not run.
+    for (const [name, { depends_on: dependencies }] of services) {
+      if (name.startsWith("flink-")) continue;
+      for (const other of Object.keys(dependencies)) expect(Object.keys(tailer), name).not.toContain(other);
+    }
   });
 });
 
@@ -261,7 +303,9 @@ describe("containers", () => {
   });
 
   test("of our own run as the image's user and leave no zombies", () => {
-    for (const [name, service] of ours) expect(service, name).toMatchObject({ init: true, user: "bun" });
+    for (const [name, service] of ours) {
+      expect(service, name).toMatchObject({ init: true, user: isFlink(service) ? "flink" : "bun" });
+    }
   });
 
   test("of which there are several need nothing of their own", () => {
@@ -276,6 +320,11 @@ describe("containers", () => {
 function readGateway(): void {
   const read = readBindings(readGatewayEnv());
   if ("problems" in read) throw new Error(read.problems.join("; "));
+}
+
+/** Is it another's program, in an image of ours? */
+function isFlink({ build }: ComposeService): boolean {
+  return build?.context === "ops/flink-cdc";
 }
 
 /** The file that a service of ours runs. */
@@ -323,8 +372,10 @@ function namesRead(read: () => unknown, environment: Record<string, string>): Se
 function addressesOf(service: ComposeService): { host: string; port: string }[] {
   const files = service.secrets.map((secret) => readFileSync(join(secretsDir, mountOf(secret).source), "utf8"));
   const { command = [], healthcheck } = service;
+  const brokers = service.environment["KAFKA_BROKERS"]?.split(",") ?? [];
   const texts = [
     ...Object.values(service.environment),
+    ...brokers.map((broker) => `kafka://${broker}`),
     ...files,
     command.join(" "),
     healthcheck?.test?.join(" ") ?? "",

@@ -9,8 +9,9 @@ import { parseComposeFile } from "./compose-file.ts";
 
 const root = join(import.meta.dir, "..");
 const { services } = parseComposeFile(await readFile(join(root, "docker-compose.yml"), "utf8"));
+/** Those of our own programs; Flink's is another matter. */
 const builds = Object.values(services).flatMap(({ build, command }) =>
-  build ? [{ file: build.dockerfile, command }] : [],
+  build?.context === "." ? [{ file: build.dockerfile, command }] : [],
 );
 const { workspaces, devDependencies } = v.parse(
   v.object({ workspaces: v.array(v.string()), devDependencies: v.object({ bun: v.string() }) }),
