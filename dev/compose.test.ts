@@ -88,7 +88,7 @@ describe("the event log", () => {
       for (const [, table = ""] of text.matchAll(/mysqlTable\(\s*"(\w+)"/g))
         expect(names).toContain(changeTopic(table));
     }
-    expect(environmentOf("kafka")["KAFKA_AUTO_CREATE_TOPICS_ENABLE"]).toBe("false");
+    expect(serviceNamed("kafka").environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"]).toBe("false");
   });
 
   test("is there with its topics before anybody uses it", () => {

@@ -14,6 +14,7 @@ const tables = [
   "user_favorite_counts",
   "users",
   "video_comment_counts",
+  "video_covers",
   "video_favorite_counts",
   "videos",
   "work_counts",
