@@ -168,8 +168,13 @@ export function createWork(options: WorkOptions): Work {
 
   async function write(): Promise<void> {
     let failures = 0;
+    let filled = false;
     while (!now.stopped) {
+      // Handlers that are done before it is written down what comes next are kept waiting; others get less ahead of them.
+      if (filled && startables === 0 && now.running === 0) room = Math.min(2 * room, mostAtATime);
+      else if (startables > room / 2) room = Math.max(2 * concurrency, Math.floor(room / 2));
       const taken = now.leaving || now.held ? [] : take();
+      filled = taken.length > 0 && taken.length === room;
       if (dirty.size === 0) {
         await news.promise;
         news = Promise.withResolvers();
@@ -180,8 +185,6 @@ export function createWork(options: WorkOptions): Work {
       try {
         await commit(turn);
         failures = 0;
-        if (startables > room / 2) room = Math.max(2 * concurrency, Math.floor(room / 2));
-        else if (taken.length === room) room = Math.min(2 * room, mostAtATime);
         for (const record of taken) startable.push(record);
         startables += taken.length;
         startHandlers();
