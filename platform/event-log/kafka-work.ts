@@ -4,7 +4,7 @@ import type { Log } from "../log.ts";
 import type { SubscribeOptions } from "./event-log.ts";
 import { createQueue, type Held, type HeldPartition } from "./kafka-partition.ts";
 
-/** Most records on their way from being taken to their handlers. */
+/** Most records that are taken and not done. */
 const mostAtATime = 2_048;
 const longestPauseMs = 200;
 
@@ -174,7 +174,7 @@ export function createWork(options: WorkOptions): Work {
       if (filled && startables === 0 && now.running === 0) room = Math.min(2 * room, mostAtATime);
       else if (startables > room / 2) room = Math.max(2 * concurrency, Math.floor(room / 2));
       const taken = now.leaving || now.held ? [] : take();
-      filled = taken.length > 0 && taken.length === room;
+      filled = taken.length === room;
       if (dirty.size === 0) {
         await news.promise;
         news = Promise.withResolvers();
@@ -201,7 +201,7 @@ export function createWork(options: WorkOptions): Work {
   /** Takes records in turn from all partitions. */
   function take(): Held[] {
     const taken: Held[] = [];
-    let most = room - startables;
+    let most = room - startables - now.running;
     for (let any = true; any && most > 0;) {
       any = false;
       for (const partition of partitions) {
