@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { resolveJars } from "./maven.ts";
 import { kafkaAnswers } from "./probes.ts";
 import { describeWithKafka } from "./testing-kafka.ts";
-import { startKafka, testKafka } from "./testing.ts";
+import { testKafka } from "./testing.ts";
 
 setDefaultTimeout(120_000);
 
@@ -21,18 +21,6 @@ await describeWithKafka("a private Kafka", () => {
     const [one, two] = await Promise.all([testKafka(), testKafka()]);
     expect(one).toBe(two);
     expect(await answers(one)).toBe(true);
-  });
-
-  test("of a test's own is back under its address after a crash, with what it held", async () => {
-    const dir = join(scratch, "kafka");
-    const server = await startKafka({ dir });
-    const identity = await readFile(join(dir, "data", "meta.properties"), "utf8");
-    await server.kill();
-    expect(await answers(server.url).catch(() => false)).toBe(false);
-    await server.start();
-    expect(await answers(server.url)).toBe(true);
-    expect(await readFile(join(dir, "data", "meta.properties"), "utf8")).toBe(identity);
-    await server.stop();
   });
 
   test("has jars that are there, and Maven is asked for them once", async () => {

@@ -1,4 +1,4 @@
-import { Kafka, logLevel, type Cluster, type KafkaConfig, type LogEntry, type SASLOptions } from "kafkajs";
+import { Kafka, logLevel, type Broker, type Cluster, type KafkaConfig, type LogEntry, type SASLOptions } from "kafkajs";
 import RequestQueue from "kafkajs/src/network/requestQueue/index.js";
 
 import type { Log } from "../log.ts";
@@ -43,6 +43,25 @@ export function createKafkaCluster(kafka: Kafka): KafkaCluster {
   const create = symbol && (kafka as unknown as Record<symbol, (options: object) => KafkaCluster>)[symbol];
   if (!create) throw new Error("this kafkajs is not version 2.2.4: it has no way to make a cluster");
   return create({ allowAutoTopicCreation: false, isolationLevel: readCommitted });
+}
+
+/**
+ * Ends a membership that its consumer could not end itself; without it the group waits for that member until its session has timed
+ * out.
+ */
+export async function leaveKafkaGroup(kafka: Kafka, groupId: string, memberId: string): Promise<void> {
+  const cluster = createKafkaCluster(kafka);
+  try {
+    await cluster.connect();
+    const coordinator = (await cluster.findGroupCoordinator({ groupId })) as KafkaCoordinator;
+    await coordinator.leaveGroup({ groupId, memberId });
+  } finally {
+    await cluster.disconnect();
+  }
+}
+
+interface KafkaCoordinator extends Broker {
+  leaveGroup(membership: { groupId: string; memberId: string }): Promise<unknown>;
 }
 
 /** The part of a broker that reads. */

@@ -5,6 +5,7 @@ import type { Admin, Consumer, EachBatchPayload, Kafka, KafkaMessage } from "kaf
 import type { Log } from "../log.ts";
 import type { SubscribeOptions, Subscription } from "./event-log.ts";
 import { stickyAssigner, type Partitions } from "./kafka-assigner.ts";
+import { leaveKafkaGroup } from "./kafka-client.ts";
 import { createHeldPartition, type Held, type HeldPartition } from "./kafka-partition.ts";
 import { decodeProgress } from "./kafka-progress.ts";
 import { createWork } from "./kafka-work.ts";
@@ -14,6 +15,7 @@ const mostHeld = { records: 4_096, bytes: 2 * 1024 * 1024 };
 const fetchBytes = { ofPartition: 1024 * 1024, together: 4 * 1024 * 1024 };
 const joinMs = 15_000;
 const giveBackMs = 2_000;
+const leaveMs = 5_000;
 const longestBackOffMs = 2_000;
 
 export interface SubscriptionContext {
@@ -117,6 +119,8 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     work.hold();
     log.debug("a consumer has crashed and is replaced", { group, error });
     await sleep(Math.min(longestBackOffMs, 100 * 2 ** restarts++));
+    if (memberId !== "")
+      await inTime(leaveKafkaGroup(context.createClient(), group, memberId), leaveMs).catch(() => {});
     if (!leaving.signal.aborted) await start();
   }
 

@@ -4,7 +4,7 @@ import type { Log } from "../log.ts";
 import type { SubscribeOptions } from "./event-log.ts";
 import { createQueue, type Held, type HeldPartition } from "./kafka-partition.ts";
 
-/** Most records on their way from being taken to their handlers. */
+/** Most records that are taken and not done. */
 const mostAtATime = 2_048;
 const longestPauseMs = 200;
 
@@ -168,8 +168,13 @@ export function createWork(options: WorkOptions): Work {
 
   async function write(): Promise<void> {
     let failures = 0;
+    let filled = false;
     while (!now.stopped) {
+      // Handlers that are done before it is written down what comes next are kept waiting; others get less ahead of them.
+      if (filled && startables === 0 && now.running === 0) room = Math.min(2 * room, mostAtATime);
+      else if (startables > room / 2) room = Math.max(2 * concurrency, Math.floor(room / 2));
       const taken = now.leaving || now.held ? [] : take();
+      filled = taken.length === room;
       if (dirty.size === 0) {
         await news.promise;
         news = Promise.withResolvers();
@@ -180,8 +185,6 @@ export function createWork(options: WorkOptions): Work {
       try {
         await commit(turn);
         failures = 0;
-        if (startables > room / 2) room = Math.max(2 * concurrency, Math.floor(room / 2));
-        else if (taken.length === room) room = Math.min(2 * room, mostAtATime);
         for (const record of taken) startable.push(record);
         startables += taken.length;
         startHandlers();
@@ -198,7 +201,7 @@ export function createWork(options: WorkOptions): Work {
   /** Takes records in turn from all partitions. */
   function take(): Held[] {
     const taken: Held[] = [];
-    let most = room - startables;
+    let most = room - startables - now.running;
     for (let any = true; any && most > 0;) {
       any = false;
       for (const partition of partitions) {
