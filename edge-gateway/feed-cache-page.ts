@@ -87,8 +87,8 @@ export function withCounts(page: FeedPage, { favoriteCounts, commentCounts }: Pa
     throw new TypeError("the counts are not those of the page");
   const bytes = new Uint8Array(page.template);
   for (let at = 0; at < videoIds.length; at++) {
-    writeAscii(bytes, slots.favoriteCount[at] as number, countText(Number(favoriteCounts[at])));
-    writeAscii(bytes, slots.commentCount[at] as number, countText(Number(commentCounts[at])));
+    writeCount(bytes, slots.favoriteCount[at] as number, Number(favoriteCounts[at]));
+    writeCount(bytes, slots.commentCount[at] as number, Number(commentCounts[at]));
   }
   return { body: new Blob([bytes]), bytes };
 }
@@ -149,10 +149,8 @@ function render(
       continue;
     }
     const name = slotNames[Number(piece)] as SlotName;
-    const video = fields.video_list[slots[name].length] as FeedJson["video_list"][number];
     slots[name].push(template.length);
-    if (name === "isFollow" || name === "isFavorite") template.add("false");
-    else template.add(countText(name === "favoriteCount" ? video.favorite_count : video.comment_count));
+    template.add(name === "isFollow" || name === "isFavorite" ? "false" : " ".repeat(countLength));
   }
   const authors = [...new Set(fields.video_list.map(({ author }) => author.id))];
   return {
@@ -167,8 +165,14 @@ function render(
   };
 }
 
-/** As many digits as the largest number below 2^53 has; JSON allows spaces behind a value. */
-const countText = (count: number) => String(Math.min(count, Number.MAX_SAFE_INTEGER)).padEnd(16);
+/** The largest number below 2^53 has so many digits; JSON allows spaces behind a value. */
+const countLength = 16;
+
+function writeCount(bytes: Uint8Array, at: number, count: number): void {
+  const digits = String(Math.min(count, Number.MAX_SAFE_INTEGER));
+  writeAscii(bytes, at, digits);
+  bytes.fill(0x20, at + digits.length, at + countLength);
+}
 
 function writeAscii(bytes: Uint8Array, at: number, text: string): void {
   for (let index = 0; index < text.length; index++) bytes[at + index] = text.charCodeAt(index);

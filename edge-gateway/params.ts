@@ -2,6 +2,7 @@ import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import * as v from "valibot";
 
+import { createBoundedMap } from "./bounded-map.ts";
 import type { ParamsSchema } from "./param-schemas.ts";
 import { readBody } from "./read-body.ts";
 import type { Soon } from "./soon.ts";
@@ -62,12 +63,20 @@ const defaultsOf = new WeakMap<ParamsSchema, object>();
  * @throws UNAUTHENTICATED when it has characters that no token has, and so could not travel in a header.
  */
 export function tokenFrom(headers: Headers, params: Params): string | undefined {
-  const bearer = /^bearer\s+(\S.*)$/i.exec(headers.get("authorization") ?? "")?.[1];
-  const token = bearer?.trim() || params.get("token");
+  const header = headers.get("authorization") ?? "";
+  const known = tokensOfHeaders.get(header);
+  if (known !== undefined) return known;
+  const bearer = /^bearer\s+(\S.*)$/i.exec(header)?.[1]?.trim();
+  const token = bearer || params.get("token");
   if (token !== undefined && !/^[\x21-\x7e]{1,4096}$/.test(token))
     throw flickError(Reason.UNAUTHENTICATED, "the token is not valid: sign in again");
+  if (bearer && header.length <= longestKnownHeader) tokensOfHeaders.set(header, bearer);
   return token;
 }
+
+/** Tokens that were in good form. Viewers send theirs again and again, and to look at each character costs more than to know it. */
+const tokensOfHeaders = createBoundedMap<string, string>(2_000);
+const longestKnownHeader = 1_024;
 
 type NamedValues = Iterable<[string, string]>;
 
