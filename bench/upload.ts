@@ -4,9 +4,14 @@
  *
  *     bun bench/upload.ts [MiB] [rounds]
  *
- * `in parts`: from the call that begins it to the answer of the one that completes it, four parts at a time. `hashed`: the same with the
- * SHA-256 that the client makes first. `streamed`: the multipart form through gateway and origin.
+ * `streamed`: the multipart form through gateway and origin, by the same client: it reads the file as it sends it, and tells the length
+ * first, as browsers and phones do. `in parts`: from the call that begins it to the answer of the one that completes it, four parts at a
+ * time. `hashed`: the same with the SHA-256 that the client makes first.
+ *
+ * All of it shares the machine: two busy cores tell how much work each way is, not how long it takes. With TMPDIR=/dev/shm the disk is out
+ * of it.
  */
+import { createReadStream } from "node:fs";
 import { open } from "node:fs/promises";
 import { join } from "node:path";
 
@@ -67,8 +72,31 @@ async function round(token: string, number: number): Promise<void> {
   taken.hashed.push(performance.now() - hashing);
 
   const streaming = performance.now();
-  await flick.api.publish(token, "streamed", Bun.file(path));
+  await publishStreaming(token, path);
   taken.streamed.push(performance.now() - streaming);
+}
+
+/** A `FormData` would be put together in memory first. */
+async function publishStreaming(token: string, path: string): Promise<void> {
+  const head = Buffer.from('--b\r\ncontent-disposition: form-data; name="data"; filename="a.mp4"\r\n\r\n');
+  const tail = Buffer.from("\r\n--b--\r\n");
+  async function* form(): AsyncGenerator<Uint8Array> {
+    yield head;
+    for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 })) yield chunk as Buffer;
+    yield tail;
+  }
+  const response = await fetch(`${flick.url}/douyin/publish/action/?title=streamed`, {
+    method: "POST",
+    body: form(),
+    headers: {
+      authorization: `Bearer ${token}`,
+      "content-type": "multipart/form-data; boundary=b",
+      "content-length": String(head.length + Bun.file(path).size + tail.length),
+    },
+    keepalive: false,
+  });
+  const answer = (await response.json()) as { status_code: number; status_msg: string };
+  if (answer.status_code !== 0) throw new Error(`the upload was refused: ${answer.status_msg}`);
 }
 
 /** Bytes of every round's own, that begin like an MP4. */

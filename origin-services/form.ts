@@ -1,20 +1,19 @@
-import { Readable } from "node:stream";
-import { pipeline } from "node:stream/promises";
-import type { ReadableStream as NodeReadableStream } from "node:stream/web";
-
-import Busboy, { type BusboyFileStream, type BusboyInstance } from "@fastify/busboy";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
+import { readMultipart, type Part } from "./multipart.ts";
+
 const maxFields = 16;
 const maxFieldBytes = 4096;
+const maxNameLength = 100;
 
 /** A file of a form, while it arrives. */
 export interface FormFile {
   field: string;
   /** Empty when its sender chose none: browsers send an empty file then. */
   name: string;
-  stream: Readable;
+  /** To be gone through once. */
+  bytes: AsyncIterable<Uint8Array>;
 }
 
 /**
@@ -26,7 +25,7 @@ export interface FormFile {
  * @throws UNSUPPORTED_MEDIA_TYPE, INVALID_PARAMETER for a malformed, cut or overlong form, TOO_LARGE for a file beyond `maxFileBytes`.
  */
 export async function readForm<T>(
-  request: Request,
+  request: { headers: Headers; body: ReadableStream<Uint8Array> },
   options: {
     /** Each takes one file. */
     fileFields: readonly string[];
@@ -36,78 +35,77 @@ export async function readForm<T>(
 ): Promise<{ fields: Map<string, string>; files: Map<string, T> }> {
   const { fileFields, maxFileBytes } = options;
   const fields = new Map<string, string>();
-  const contentType = request.headers.get("content-type") ?? "";
-  const parser = createParser(contentType, { maxFileBytes, maxFiles: fileFields.length });
-  const fail = (error: Error) => parser.destroy(error);
-  const streams: BusboyFileStream[] = [];
-  const taken = new Map<string, Promise<T>>();
-
-  parser.on("field", (name, value, nameCut, valueCut) => {
-    if (nameCut || valueCut) fail(bad(`${name}: at most ${maxFieldBytes} bytes`));
-    else fields.set(name, value);
-  });
-  parser.on("file", (field, stream, name) => {
-    if (!fileFields.includes(field) || taken.has(field)) {
-      fail(bad(`the form may have one file in the field ${fileFields.join(", one in ")}`));
-      return;
-    }
-    streams.push(stream);
-    // Whoever takes the file hears of its errors; before and after that nobody has to.
-    stream.on("error", () => {});
-    stream.on("limit", () => {
-      const error = flickError(Reason.TOO_LARGE, `${field}: at most ${maxFileBytes} bytes`);
-      stream.destroy(error);
-      fail(error);
-    });
-    const taking = options.takeFile({ field, name, stream }, fields);
-    taking.catch(fail);
-    taken.set(field, taking);
-  });
-  for (const event of ["partsLimit", "fieldsLimit", "filesLimit"] as const) {
-    parser.on(event, () =>
-      fail(bad(`the form may have at most ${fileFields.length} file(s) and ${maxFields} other fields`)),
-    );
-  }
-
-  try {
-    await pipeline(Readable.fromWeb(request.body as unknown as NodeReadableStream), parser);
-  } catch (error) {
-    const cause = error instanceof Error ? error : new Error("the upload ended early");
-    for (const stream of streams) stream.destroy(cause);
-    // The error that ended the reading is the one to tell; what the takers of the files say of it is only its echo.
-    await Promise.allSettled(taken.values());
-    throw isFlickError(cause) ? cause : bad("the form is not valid multipart/form-data, or it ended early", cause);
-  }
-  const settled = await Promise.allSettled(taken.values());
-  const failed = settled.find((result) => result.status === "rejected");
-  if (failed) throw failed.reason;
   const files = new Map<string, T>();
-  for (const [field, taking] of taken) files.set(field, await taking);
+  let texts = 0;
+  let unnamed = 0;
+
+  for await (const part of readMultipart(request.body, request.headers.get("content-type") ?? "")) {
+    const { name } = part;
+    if (name !== null && name.length > maxNameLength) {
+      throw bad(`the name of a field may have at most ${maxNameLength} characters`);
+    }
+    if (name === null) unnamed++;
+    else if (isFile(part)) await readFile(name, part);
+    else fields.set(name, await readText(name, part, ++texts));
+    if (unnamed + texts > maxFields) throw tooMany();
+  }
   return { fields, files };
+
+  async function readText(name: string, part: Part, count: number): Promise<string> {
+    if (count > maxFields) throw tooMany();
+    const bytes = await readAll(limited(part, maxFieldBytes, () => bad(`${name}: at most ${maxFieldBytes} bytes`)));
+    try {
+      return new TextDecoder(part.charset as Bun.Encoding).decode(bytes);
+    } catch (error) {
+      throw bad(`${name}: its text is in a charset that we do not know`, error);
+    }
+  }
+
+  async function readFile(field: string, part: Part): Promise<void> {
+    if (!fileFields.includes(field) || files.has(field)) {
+      throw bad(`the form may have one file in the field ${fileFields.join(", one in ")}`);
+    }
+    const tooLarge = () => flickError(Reason.TOO_LARGE, `${field}: at most ${maxFileBytes} bytes`);
+    const bytes = limited(part, maxFileBytes, tooLarge);
+    try {
+      files.set(field, await options.takeFile({ field, name: part.fileName ?? "", bytes }, fields));
+    } catch (error) {
+      // What is wrong with the form is what to tell; of that, what the taker says is only the echo.
+      throw bytes.failure() ?? error;
+    }
+  }
+
+  function tooMany() {
+    return bad(`the form may have at most ${fileFields.length} file(s) and ${maxFields} other fields`);
+  }
 }
 
-function createParser(contentType: string, limits: { maxFileBytes: number; maxFiles: number }): BusboyInstance {
-  if (!/^multipart\/form-data\b/i.test(contentType)) {
-    throw flickError(Reason.UNSUPPORTED_MEDIA_TYPE, "the body must be multipart/form-data");
-  }
-  try {
-    return new Busboy({
-      headers: { "content-type": contentType },
-      limits: {
-        fieldNameSize: 100,
-        fieldSize: maxFieldBytes,
-        fields: maxFields,
-        files: limits.maxFiles,
-        parts: maxFields + limits.maxFiles,
-        headerPairs: 20,
-        headerSize: 8192,
-        fileSize: limits.maxFileBytes,
-      },
-    });
-  } catch (error) {
-    throw bad("content-type: its boundary is missing or malformed", error);
-  }
+interface LimitedBytes extends AsyncIterable<Uint8Array> {
+  /** Why there are no more. */
+  failure(): unknown;
 }
 
-const isFlickError = (error: Error) => error.name === "ConnectError";
+/** The body of a part, which must not be longer. No generator: there is a step for every 64 KiB of an upload. */
+function limited(part: Part, maxBytes: number, tooLarge: () => Error): LimitedBytes {
+  let size = 0;
+  let failure: unknown;
+  async function next(): Promise<IteratorResult<Uint8Array, undefined>> {
+    try {
+      const value = await part.next();
+      size += value?.length ?? 0;
+      if (size > maxBytes) throw tooLarge();
+      return value ? { done: false, value } : { done: true, value: undefined };
+    } catch (error) {
+      failure ??= error;
+      throw error;
+    }
+  }
+  return { failure: () => failure, [Symbol.asyncIterator]: () => ({ next }) };
+}
+
+async function readAll(bytes: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
+  return Buffer.concat(await Array.fromAsync(bytes));
+}
+
+const isFile = ({ fileName, type }: Part) => fileName !== null || type === "application/octet-stream";
 const bad = (message: string, cause?: unknown) => flickError(Reason.INVALID_PARAMETER, message, cause);

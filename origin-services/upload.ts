@@ -1,5 +1,3 @@
-import type { Readable } from "node:stream";
-
 import type { JsonValue } from "@bufbuild/protobuf";
 import { codeToHttpStatus, errorToJson } from "@connectrpc/connect/protocol-connect";
 import { flickError } from "@flick/proto/errors.ts";
@@ -66,7 +64,6 @@ export function createUploadHandler<Read>(
       const requestId = request.headers.get("x-request-id") ?? undefined;
       const known = publicError(error, log, { method: path, requestId });
       // Without `connection: close`: it would cut off the rest of the body, and the refusal with it before the gateway has read it.
-      // Without `connection: close`: it would cut off the rest of the body, and the refusal with it before the gateway has read it.
       return Response.json(errorToJson(known, undefined), { status: codeToHttpStatus(known.code) });
     }
   };
@@ -98,7 +95,8 @@ export function createUploadHandler<Read>(
     let viewerId: number;
     let asked: Read;
     try {
-      const { fields, files } = request.body ? await readParts(request, knownId, stored) : emptyForm;
+      const { body } = request;
+      const { fields, files } = body ? await readParts(request, body, knownId, stored) : emptyForm;
       viewerId = knownId || (await viewerOf(fields));
       // A text in the query stands in for a missing part.
       asked = kind.read({ fields: new Map([...query, ...fields]), files });
@@ -114,24 +112,32 @@ export function createUploadHandler<Read>(
   }
 
   /** @param stored takes up the keys of what is in object storage. */
-  async function readParts(request: Request, knownId: number, stored: string[]) {
-    const { fields, files } = await readForm(request, {
-      fileFields,
-      maxFileBytes,
-      async takeFile(file, before): Promise<StoredFile | null> {
-        // What came before the file may already tell that there is no use in reading on.
-        if (!knownId && before.has("token")) await viewerOf(before);
-        kind.check(before);
-        const head = await peek(file.stream, kind.sniffBytes);
-        if (isNoFile(file, head)) return null;
-        const contentType = kind.sniff(head, file.field);
-        const id = context.newId();
-        const rawKey = makeRawKey(kind.folder, id);
-        await objects.put(rawKey, file.stream, { contentType, signal: request.signal });
-        stored.push(rawKey);
-        return { id, rawKey };
+  async function readParts(
+    { headers, signal }: Request,
+    body: ReadableStream<Uint8Array>,
+    knownId: number,
+    stored: string[],
+  ) {
+    const { fields, files } = await readForm(
+      { headers, body },
+      {
+        fileFields,
+        maxFileBytes,
+        async takeFile(file, before): Promise<StoredFile | null> {
+          // What came before the file may already tell that there is no use in reading on.
+          if (!knownId && before.has("token")) await viewerOf(before);
+          kind.check(before);
+          const { head, all } = await peek(file.bytes, kind.sniffBytes);
+          if (isNoFile(file, head)) return null;
+          const contentType = kind.sniff(head, file.field);
+          const id = context.newId();
+          const rawKey = makeRawKey(kind.folder, id);
+          await objects.put(rawKey, all, { contentType, signal });
+          stored.push(rawKey);
+          return { id, rawKey };
+        },
       },
-    });
+    );
     const chosen = [...files].flatMap(([field, file]) => (file ? [[field, file] as const] : []));
     return { fields, files: new Map(chosen) };
   }
@@ -147,35 +153,24 @@ const emptyForm: UploadedForm = { fields: new Map(), files: new Map() };
 
 const isNoFile = (file: FormFile, head: Uint8Array) => file.name === "" && head.length === 0;
 
-/** The first bytes of a stream, which stay in it; fewer when it ends before. */
-async function peek(stream: Readable, count: number): Promise<Uint8Array> {
-  const chunks: Buffer[] = [];
+/** The first bytes, fewer when there are not so many, and all of them from the beginning. */
+async function peek(
+  bytes: AsyncIterable<Uint8Array>,
+  count: number,
+): Promise<{ head: Uint8Array; all: AsyncIterable<Uint8Array> }> {
+  const rest = bytes[Symbol.asyncIterator]();
+  const first: Uint8Array[] = [];
   let length = 0;
-  while (length < count && !stream.readableEnded) {
-    const chunk: Buffer | null = stream.read();
-    if (chunk) {
-      chunks.push(chunk);
-      length += chunk.length;
-    } else {
-      await moreOf(stream);
-    }
+  while (length < count) {
+    const { done, value } = await rest.next();
+    if (done) break;
+    first.push(value);
+    length += value.length;
   }
-  const head = Buffer.concat(chunks);
-  if (head.length > 0 && !stream.readableEnded) stream.unshift(head);
-  return head;
-}
-
-function moreOf(stream: Readable): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const settle = (error?: Error | null) => {
-      for (const event of ["readable", "end"]) stream.off(event, onMore);
-      for (const event of ["error", "close"]) stream.off(event, onEnd);
-      if (error) reject(error);
-      else resolve();
-    };
-    const onMore = () => settle();
-    const onEnd = (error?: Error) => settle(error ?? new Error("the upload ended early"));
-    for (const event of ["readable", "end"]) stream.on(event, onMore);
-    for (const event of ["error", "close"]) stream.on(event, onEnd);
-  });
+  const head = Buffer.concat(first);
+  const next = () => {
+    const value = first.shift();
+    return value ? Promise.resolve({ done: false as const, value }) : rest.next();
+  };
+  return { head, all: { [Symbol.asyncIterator]: () => ({ next }) } };
 }

@@ -1,7 +1,7 @@
 import { once } from "node:events";
-import { createWriteStream } from "node:fs";
-import { rm } from "node:fs/promises";
-import type { Readable } from "node:stream";
+import { createReadStream, createWriteStream } from "node:fs";
+import { rm, stat } from "node:fs/promises";
+import { Readable } from "node:stream";
 
 import OSS from "ali-oss";
 
@@ -18,6 +18,8 @@ import { type Call, createTransport, type Transport } from "./transport.ts";
 const defaultTimeouts = { answerMs: 10_000, stallMs: 60_000 };
 
 const maxKeyBytes = 1023;
+/** Of a file at once. */
+const readBytes = 256 * 1024;
 /** Keys in a page of a listing: OSS's maximum. */
 const pageLength = 1000;
 
@@ -28,6 +30,7 @@ const pageLength = 1000;
  * @param timeouts milliseconds for an answer to a request without a body (default 10 s), and for any body to move (default 60 s).
  */
 export function createObjectStore(options: ObjectStoreOptions, timeouts = defaultTimeouts): ObjectStore {
+  const { bucket } = options;
   const transport = createTransport(timeouts);
   const client = createClient(options, options.endpoint, transport);
   const publicUrl = options.publicUrl ?? options.endpoint;
@@ -35,13 +38,18 @@ export function createObjectStore(options: ObjectStoreOptions, timeouts = defaul
 
   return {
     async put(key, body, putOptions) {
+      let source: AsyncIterable<Uint8Array> | undefined;
       try {
         await perform("put", key, putOptions.signal, async (call) => {
-          if (typeof body !== "string") watchSource(body, call);
-          await client.put(key, body, { ...describe(putOptions), ...context(call) });
+          const length = typeof body === "string" ? (await stat(body)).size : undefined;
+          source = typeof body === "string" ? createReadStream(body, { highWaterMark: readBytes }) : body;
+          if (source instanceof Readable) watchSource(source, call);
+          const steps = source instanceof Readable ? stepsOf(source) : source;
+          await client.request(putRequest(key, steps, { ...putOptions, bucket, length, call }));
         });
       } finally {
-        if (typeof body !== "string") body.destroy();
+        const begun = source ?? body;
+        if (begun instanceof Readable) begun.destroy();
       }
     },
 
@@ -182,7 +190,36 @@ async function unlessEnded<T>(call: Promise<T>): Promise<T | null> {
   }
 }
 
-function createClient(options: ObjectStoreOptions, endpoint: string, transport: Transport): OSS {
+/** What ali-oss's own methods are made of. Its `putStream` would lead every byte through a stream of its own, in small pieces. */
+interface Client extends OSS {
+  request(request: PutRequest): Promise<unknown>;
+}
+
+interface PutRequest {
+  method: "PUT";
+  bucket: string;
+  object: string;
+  mime: string;
+  headers: Record<string, string>;
+  stream: AsyncIterable<Uint8Array>;
+  successStatuses: number[];
+  ctx: Call;
+}
+
+function putRequest(
+  object: string,
+  stream: AsyncIterable<Uint8Array>,
+  options: PutOptions & { bucket: string; length: number | undefined; call: Call },
+): PutRequest {
+  const { bucket, length, contentType: mime, cacheControl, call } = options;
+  const headers: Record<string, string> = { "x-oss-object-acl": options.public ? "public-read" : "private" };
+  if (cacheControl) headers["Cache-Control"] = cacheControl;
+  if (length === undefined) headers["Transfer-Encoding"] = "chunked";
+  else headers["Content-Length"] = String(length);
+  return { method: "PUT", bucket, object, mime, headers, stream, successStatuses: [200], ctx: call };
+}
+
+function createClient(options: ObjectStoreOptions, endpoint: string, transport: Transport): Client {
   const { region, bucket, accessKeyId, accessKeySecret } = options;
   const clientOptions: OSS.Options & { urllib: Transport } = {
     region,
@@ -194,7 +231,7 @@ function createClient(options: ObjectStoreOptions, endpoint: string, transport: 
     authorizationV4: true,
     urllib: transport,
   };
-  return new OSS(clientOptions);
+  return new OSS(clientOptions) as Client;
 }
 
 /** ali-oss hands `ctx` on to the transport with each request. */
@@ -202,16 +239,15 @@ function context(call: Call): OSS.RequestOptions & { ctx: Call } {
   return { ctx: call };
 }
 
-function describe({ contentType, cacheControl, public: isPublic }: PutOptions): OSS.PutObjectOptions {
-  const headers: Record<string, string> = { "x-oss-object-acl": isPublic ? "public-read" : "private" };
-  if (cacheControl) headers["Cache-Control"] = cacheControl;
-  return { mime: contentType, headers };
-}
-
 /** Makes the error of a stream the call's failure; an error that comes after the call goes unheard. */
 function watchSource(source: Readable, call: Call): void {
   source.on("error", (error) => (call.sourceError ??= error));
   if (!source.readable) throw source.errored ?? new Error("the stream has ended or was closed before");
+}
+
+/** A stream without the error that it would raise when a call ends before it. */
+function stepsOf(source: Readable): AsyncIterable<Uint8Array> {
+  return source.iterator({ destroyOnReturn: false });
 }
 
 async function perform<T>(

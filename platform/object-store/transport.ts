@@ -1,4 +1,4 @@
-import type { Readable, Writable } from "node:stream";
+import type { Writable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 
 import { ObjectTooLarge } from "./object-store.ts";
@@ -25,7 +25,7 @@ export interface Call {
   maxBytes?: number;
   /** Why no answer came: ali-oss keeps only a message. */
   failure?: unknown;
-  /** Why the stream that was to be sent failed; the transport sees only that it ended too early. */
+  /** Why what was to be sent failed; `fetch` tells only that it ended too early. */
   sourceError?: Error;
 }
 
@@ -34,7 +34,7 @@ interface TransportRequest {
   method: string;
   headers: Record<string, string>;
   content?: string | Buffer;
-  stream?: Readable;
+  stream?: AsyncIterable<Uint8Array>;
   writeStream?: Writable;
   ctx: Call;
 }
@@ -58,7 +58,7 @@ export function createTransport({ answerMs, stallMs }: TransportTimeouts): Trans
     const response = await fetch(url, {
       method,
       headers: { ...request.headers, "accept-encoding": "identity" },
-      body: stream ? watched(stream, moved) : (content ?? null),
+      body: stream ? watched(stream, moved, ctx) : (content ?? null),
       redirect: "manual",
       // A stream cannot be sent again should a kept connection turn out to be closed.
       keepalive: !stream,
@@ -80,7 +80,7 @@ export function createTransport({ answerMs, stallMs }: TransportTimeouts): Trans
 
   return {
     async request(url, request) {
-      const { ctx, stream, writeStream } = request;
+      const { ctx, writeStream } = request;
       const watch = startWatch(ctx.signal);
       try {
         return await exchange(url, request, watch);
@@ -90,17 +90,21 @@ export function createTransport({ answerMs, stallMs }: TransportTimeouts): Trans
         throw Object.assign(new Error("no answer", { cause: error }), { status: -1 });
       } finally {
         watch.end();
-        stream?.destroy();
         writeStream?.destroy();
       }
     },
   };
 }
 
-async function* watched(stream: Readable, moved: () => void): AsyncGenerator<Uint8Array> {
-  for await (const chunk of stream) {
-    moved();
-    yield chunk as Uint8Array;
+async function* watched(source: AsyncIterable<Uint8Array>, moved: () => void, call: Call): AsyncGenerator<Uint8Array> {
+  try {
+    for await (const chunk of source) {
+      moved();
+      yield chunk;
+    }
+  } catch (error) {
+    call.sourceError ??= error instanceof Error ? error : new Error(String(error));
+    throw error;
   }
 }
 
@@ -131,13 +135,27 @@ function startWatch(outer: AbortSignal | undefined): Watch {
   if (outer?.aborted) abort();
   outer?.addEventListener("abort", abort, { once: true });
   let timer: Timer | undefined;
+  let allowedMs = 0;
+  let lapsesAt = Infinity;
   let ended = false;
+  /** Looks then whether something has moved since: a new timer with every chunk would cost more than the chunk. */
+  const lookIn = (ms: number) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => {
+      const left = Math.ceil(lapsesAt - performance.now());
+      if (left > 0) lookIn(left);
+      else controller.abort(new Error(`nothing moved for ${allowedMs / 1000} s`));
+    }, ms);
+  };
   return {
     signal: controller.signal,
     within(ms) {
-      clearTimeout(timer);
       if (ended) return;
-      timer = setTimeout(() => controller.abort(new Error(`nothing moved for ${ms / 1000} s`)), ms);
+      allowedMs = ms;
+      const before = lapsesAt;
+      lapsesAt = performance.now() + ms;
+      // A timer that comes too early looks again; one that would come too late is no good.
+      if (lapsesAt < before) lookIn(ms);
     },
     end() {
       ended = true;
