@@ -4,7 +4,7 @@ import { hostileVideoOptions, inputFile, knownCodecs, quiet, threads, withoutMet
 import type { FfmpegRun } from "./ffmpeg-run.ts";
 import { planLadder, type Rung } from "./ladder.ts";
 import { durationGraceS, tooLong, tooManyPixels, tooManyStreams, type Limits } from "./limits.ts";
-import { measuredSound, soundBytesPerSecond } from "./plan-sound.ts";
+import { changingSound, failOnChange, measuredSound, soundBytesPerSecond } from "./plan-sound.ts";
 import type { Probe, ProbedStream } from "./probe.ts";
 
 /** What becomes of a video, and the run of FFmpeg that decodes it once and writes all of it. */
@@ -13,6 +13,8 @@ export interface Plan {
   rungs: PlannedRung[];
   /** What is heard, or null. */
   sound: ProbedStream | null;
+  /** Whether the sound changes its rate or its channels, and has to be measured by a run of its own. */
+  soundChanges: boolean;
   looks: Looks;
   /** Seconds; null when the file does not say. */
   duration: number | null;
@@ -64,11 +66,12 @@ export function chooseStreams(probe: Probe, limits: Limits): { video: ProbedStre
  *
  * @param conforms whether its picture may be taken over as the widest rendition.
  * @param bytes of the file.
+ * @param soundChanges whether its sound has been found to change its rate or its channels.
  */
 export function planVideo(
   probe: Probe,
   limits: Limits,
-  { conforms, bytes }: { conforms: boolean; bytes: number },
+  { conforms, bytes, soundChanges = false }: { conforms: boolean; bytes: number; soundChanges?: boolean },
 ): Plan {
   const { video, sound } = chooseStreams(probe, limits);
   const ladder = planLadder(video, bitrateOf(video, probe, bytes));
@@ -88,6 +91,7 @@ export function planVideo(
           options: [
             ...quiet,
             ...words(`-stats -threads ${threads}`),
+            ...(soundChanges ? [] : failOnChange),
             ...hostileVideoOptions(limits.maxPixels),
             // A second more than allowed, so that a file which is longer than it says shows itself in the result.
             ...words(`-t ${limits.maxDurationS + 1}`),
@@ -98,7 +102,7 @@ export function planVideo(
       outputs: [
         ...rungs.map((rung) => ({ file: rung.file, options: pictureOptions(rung, video, conforms) })),
         { file: looks.file, options: words(`-map [look] -fps_mode passthrough ${lookFrames} -f rawvideo`) },
-        ...(sound ? [measuredSound(sound)] : []),
+        ...(sound ? [soundChanges ? changingSound(sound) : measuredSound(sound)] : []),
       ],
       timeLimitMs: runTimeLimitMs(probe.duration, limits),
       maxOutputBytes: Math.min(
@@ -108,6 +112,7 @@ export function planVideo(
     },
     rungs,
     sound,
+    soundChanges,
     looks,
     duration: probe.duration,
   };
