@@ -3,27 +3,29 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { createFfmpeg, type Ffmpeg } from "@flick/media-worker/ffmpeg.ts";
-import type { FfmpegRun } from "@flick/media-worker/ffmpeg-run.ts";
+import { videoFormats, type FfmpegRun } from "@flick/media-worker/ffmpeg-run.ts";
 import { defaultLimits } from "@flick/media-worker/limits.ts";
 import { makeVideo, type MadeFiles } from "@flick/media-worker/make-video.ts";
+
+import { separateCommands } from "./media-separately.ts";
+import { makePhoneClip, type PhoneClip } from "./phone-clip.ts";
 
 /**
  * What the media worker adds to FFmpeg, and what one decoding run saves: `bun bench/media.ts [rounds]`.
  *
  * Rounds alternate between the worker and its baselines, and the least of each counts, because other work on the machine only ever
  * adds to seconds; seconds of processor time, of this process and its children, hardly feel it. No storage and no network are involved.
+ * The worker's FFmpeg runs without its sandbox here, whose processes do not tell what time they took; what the sandbox adds to a run is
+ * measured by itself.
  */
 const rounds = Math.max(1, Number(process.argv[2]) || 3);
 
-/** As a phone writes it: steady noise in the picture, 30 a second, a keyframe a second, sound at 44.1 kHz. */
-const clips = [
-  { name: "15 s of 720x1280", size: "720x1280", bitrate: "6M" },
-  { name: "15 s of 1080x1920", size: "1080x1920", bitrate: "12M" },
+const clips: PhoneClip[] = [
+  { width: 720, height: 1280, seconds: 15, bitrate: 10_000_000 },
+  { width: 1080, height: 1920, seconds: 15, bitrate: 16_000_000 },
 ];
-const seconds = 15;
-const x264 = "-c:v libx264 -profile:v high -preset veryfast -threads 2 -fps_mode vfr -g 600 -keyint_min 301";
-const aac = "-c:a aac -b:a 128k -ar 48000 -ac 2";
 const limitMs = 600_000;
+const probes = 20;
 /** Linux counts processor time for programs in hundredths of a second. */
 const msPerTick = 10;
 
@@ -41,26 +43,48 @@ try {
   await rm(dir, { recursive: true, force: true });
 }
 
-async function measure({ name, size, bitrate }: (typeof clips)[number]): Promise<void> {
-  const file = `${size}.mp4`;
-  const picture = `testsrc2=size=${size}:rate=30,noise=alls=8:allf=t,format=yuv420p`;
-  const encoded = `-c:v libx264 -preset veryfast -b:v ${bitrate} -g 30 -c:a aac -b:a 128k`;
-  await bare(dir, `-f lavfi -i ${picture} -f lavfi -i anoisesrc=c=pink:a=0.2:r=44100 -t ${seconds} ${encoded} ${file}`);
-
+async function measure(clip: PhoneClip): Promise<void> {
+  const file = await makePhoneClip(dir, clip);
   const best = { worker: never, runs: never, decoding: never, separate: never };
   let fenced = Infinity;
   let made: MadeFiles | null = null;
   for (let round = 0; round < rounds; round++) {
-    const work = join(dir, `work-${size}-${round}`);
+    const work = join(dir, `work-${clip.width}-${round}`);
     const spy = recording();
     best.worker = least(best.worker, await timed(async () => (made = await makeIn(work, file, spy.ffmpeg))));
     fenced = Math.min(fenced, spy.times()[0] ?? Infinity);
-    best.decoding = least(best.decoding, await timed(() => bareRun(work, spy.first())));
+    best.decoding = least(best.decoding, await timed(() => bareRun(work, spy.runs()[0])));
     best.runs = least(best.runs, await timed(() => spy.again((run) => bareRun(work, run))));
-    best.separate = least(best.separate, await timed(() => separately(work, made)));
+    best.separate = least(best.separate, await timed(() => separately(work, spy.runs(), made)));
     await rm(work, { recursive: true, force: true });
   }
-  print(name, made, { ...best, fenced: { ms: fenced, cpuMs: 0 } });
+  const { width, height, seconds } = clip;
+  print(`${seconds} s of ${width}x${height}`, made, { ...best, fenced: { ms: fenced, cpuMs: 0 } });
+  await measureSandbox(file);
+}
+
+/** A probe is the shortest thing that runs: what is put around it shows best. */
+async function measureSandbox(file: string): Promise<void> {
+  const times = { none: [] as number[], bubblewrap: [] as number[] };
+  const work = join(dir, "sandbox");
+  await mkdir(work, { recursive: true });
+  await copyFile(file, join(work, "input"));
+  const fenced = {
+    none: createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: "ffprobe", sandbox: "none" }),
+    bubblewrap: createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: "ffprobe" }),
+  };
+  const { why } = fenced.bubblewrap.fence;
+  if (why) return void process.stdout.write(`  no sandbox here: ${why}\n`);
+  for (let at = 0; at < probes; at++) {
+    for (const sandbox of ["none", "bubblewrap"] as const) {
+      const start = performance.now();
+      const signal = AbortSignal.timeout(limitMs);
+      await fenced[sandbox].probe(work, "input", { maxPixels: 1e8, formats: videoFormats, signal });
+      times[sandbox].push(performance.now() - start);
+    }
+  }
+  const [none, bubblewrap] = [Math.min(...times.none), Math.min(...times.bubblewrap)].map(Math.round);
+  process.stdout.write(`  a probe: ${none} ms, in the sandbox ${bubblewrap} ms, best of ${probes}\n`);
 }
 
 function print(name: string, made: MadeFiles | null, best: Record<string, Taken>): void {
@@ -79,7 +103,7 @@ function print(name: string, made: MadeFiles | null, best: Record<string, Taken>
 
 async function makeIn(work: string, file: string, ffmpeg: Ffmpeg): Promise<MadeFiles> {
   await mkdir(work, { recursive: true });
-  await copyFile(join(dir, file), join(work, "input"));
+  await copyFile(file, join(work, "input"));
   const inputBytes = Bun.file(join(work, "input")).size;
   const signal = AbortSignal.timeout(limitMs);
   return makeVideo({ ffmpeg, dir: work, limits: defaultLimits, inputBytes, signal }, () => {});
@@ -87,7 +111,7 @@ async function makeIn(work: string, file: string, ffmpeg: Ffmpeg): Promise<MadeF
 
 /** The worker's FFmpeg, and what it was asked to do. */
 function recording() {
-  const ffmpeg = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: "ffprobe" });
+  const ffmpeg = createFfmpeg({ ffmpegPath: "ffmpeg", ffprobePath: "ffprobe", sandbox: "none" });
   const done: { run: FfmpegRun; from: number; to: number }[] = [];
   return {
     ffmpeg: {
@@ -101,7 +125,7 @@ function recording() {
       },
     },
     times: () => done.map(({ from, to }) => to - from),
-    first: () => done[0]?.run,
+    runs: () => done.map(({ run }) => run),
     /** Runs them again in the same order: each waits for those that had ended when it began. */
     async again(run: (one: FfmpegRun) => Promise<void>): Promise<void> {
       const running = new Map<FfmpegRun, Promise<void>>();
@@ -125,35 +149,9 @@ async function bareRun(work: string, run: FfmpegRun | undefined): Promise<void> 
   await spawn(work, [...inputs, ...filter, ...run.outputs.flatMap(({ file, options }) => [...options, file])]);
 }
 
-/** Loudness, each rendition with its sound, its stream, a look at every part for the cover, the cover, and the preview. */
-async function separately(work: string, made: MadeFiles | null): Promise<void> {
-  const level = "aresample=48000,volume=2dB";
-  await bare(work, "-i input -map 0:a -af aresample=48000,ebur128=peak=true:framelog=verbose -f null -");
-  for (const { width, height } of made?.renditions ?? []) {
-    const [crf, max] = width === 540 ? [24, 1200] : width === 720 ? [23, 2500] : [23, 5000];
-    const rate = `-crf ${crf} -maxrate ${max}k -bufsize ${2 * (max ?? 0)}k -force_key_frames expr:gte(t,n_forced*2)`;
-    const picture = `-vf scale=${width}:${height}:flags=bicubic,setsar=1,format=yuv420p ${x264} ${rate}`;
-    await bare(work, `-i input ${picture} -af ${level} ${aac} -movflags +faststart s${width}.mp4`);
-    const hls =
-      "-f hls -hls_segment_type fmp4 -hls_flags single_file -hls_playlist_type vod -hls_list_size 0 -hls_time 2";
-    await bare(work, `-i s${width}.mp4 -c copy ${hls} s${width}.m3u8`);
-  }
-  await bare(
-    work,
-    "-i input -map 0:v -vf select='lt(mod(n,15),3)',scale=184:326:flags=area,format=gray -fps_mode passthrough -f rawvideo s.gray",
-  );
-  for (const width of [360, 720]) {
-    await bare(work, `-ss 5 -i input -frames:v 1 -vf scale=${width}:-2 -c:v libwebp -quality 80 s${width}.webp`);
-    await bare(work, `-ss 5 -i input -frames:v 1 -vf scale=${width}:-2 -pix_fmt yuvj420p -q:v 3 s${width}.jpg`);
-  }
-  await bare(
-    work,
-    "-ss 4 -t 3 -i input -an -vf fps=8,scale=240:-2 -c:v libwebp_anim -loop 0 -quality 45 -compression_level 1 s.webp",
-  );
-}
-
-async function bare(work: string, args: string): Promise<void> {
-  await spawn(work, ["-nostdin", "-v", "error", ...args.split(" ")]);
+async function separately(work: string, runs: readonly FfmpegRun[], made: MadeFiles | null): Promise<void> {
+  if (!made) throw new Error("the worker made nothing");
+  for (const args of separateCommands(runs, made)) await spawn(work, ["-nostdin", "-v", "error", ...args]);
 }
 
 async function spawn(cwd: string, args: string[]): Promise<void> {

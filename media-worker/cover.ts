@@ -120,3 +120,8 @@ function laplacianVariance(picture: Uint8Array, width: number, height: number): 
 export function lookTimes(stdout: string): number[] {
   return [...stdout.matchAll(/^frame:\d+\s.*pts_time:(-?[\d.]+)/gm)].map(([, time]) => Math.round(Number(time) * 1000));
 }
+
+/** Whether the size or the format of the picture changes on the way: the filters begin anew then, and count from zero again. */
+export function pictureChanges(stdout: string): boolean {
+  return [...stdout.matchAll(/^frame:0\s/gm)].length > 1;
+}

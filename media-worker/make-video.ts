@@ -1,19 +1,20 @@
 import { open, stat } from "node:fs/promises";
 import { join } from "node:path";
 
-import { isContinuous, mayConform, pictureConforms, type Packet } from "./conform.ts";
+import { isContinuous } from "./conform.ts";
 import { chooseMoment, lookTimes } from "./cover.ts";
+import { decodeVideo, runHostile } from "./decode-video.ts";
 import type { Ffmpeg, FfmpegOutput } from "./ffmpeg.ts";
-import { hostileVideoOptions, inputFile, videoFormats, type FfmpegRun } from "./ffmpeg-run.ts";
+import { hostileVideoOptions, inputFile, videoFormats } from "./ffmpeg-run.ts";
 import type { Limits } from "./limits.ts";
 import { planCover, type CoverFile, type CoverPlan } from "./plan-cover.ts";
 import { names, planPackage, soundRung } from "./plan-package.ts";
 import * as sound from "./plan-sound.ts";
-import { chooseStreams, planVideo, runTimeLimitMs, type Plan } from "./plan.ts";
+import { chooseStreams, runTimeLimitMs, type Plan } from "./plan.ts";
 import { masterPlaylist } from "./playlist.ts";
 import type { Probe } from "./probe.ts";
 import { readThumbHash } from "./thumb-hash.ts";
-import { blame, checkResult, whyUndecodable, whyUnreadable } from "./verdict.ts";
+import { blame, checkResult, whyUnreadable } from "./verdict.ts";
 
 export interface MakeOptions {
   ffmpeg: Ffmpeg;
@@ -70,25 +71,16 @@ const loudnessTailBytes = 4096;
  * @throws {BadUpload} when the file is at fault.
  */
 export async function makeVideo(options: MakeOptions, onShare: (share: number) => void): Promise<MadeFiles> {
-  const { ffmpeg, dir, limits, inputBytes, signal } = options;
+  const { ffmpeg, dir, limits, signal } = options;
   const source = await probeInput(options);
   const chosen = chooseStreams(source, limits);
-  const packets = await readPackets(options, source, chosen);
-  const conforms = packets.length > 0 && mayConform(chosen.video, source, inputBytes);
-  const isWhole = conforms && pictureConforms(chosen.video, source, packets);
-  let plan = planVideo(source, limits, { conforms: isWhole, bytes: inputBytes });
   const expectedMs = (source.duration ?? limits.maxDurationS) * 1000;
   const follow = (doneMs: number) => onShare(Math.min(1, doneMs / expectedMs) * decodingShare);
-  let output = await run(options, plan.run, follow);
-  if (isWhole && output.stderr.trim() !== "") {
-    // What FFmpeg complains about should not be handed on to players.
-    plan = planVideo(source, limits, { conforms: false, bytes: inputBytes });
-    output = await run(options, plan.run, follow);
-  }
+  const { plan, output, packets } = await decodeVideo(options, source, chosen, follow);
   onShare(decodingShare);
 
   const timeLimitMs = runTimeLimitMs(source.duration, limits);
-  const continuous = plan.sound !== null && isContinuous(plan.sound, source, packets);
+  const continuous = plan.sound !== null && !plan.soundChanges && isContinuous(plan.sound, source, packets);
   const coverTimeMs = await chooseCover(dir, plan, output);
   const play = plan.rungs.findLast(({ width }) => width <= playWidth) ?? plan.rungs[0];
   const [narrowest] = plan.rungs;
@@ -130,34 +122,6 @@ async function probeInput({ ffmpeg, dir, limits, signal }: MakeOptions): Promise
   }
 }
 
-/** Only where it may save an encoding; a file whose packets cannot be listed is none of those. */
-async function readPackets(
-  { ffmpeg, dir, limits, inputBytes, signal }: MakeOptions,
-  source: Probe,
-  chosen: ReturnType<typeof chooseStreams>,
-): Promise<Packet[]> {
-  const pictureMay = mayConform(chosen.video, source, inputBytes);
-  const soundMay = chosen.sound !== null && sound.soundMayConform(chosen.sound);
-  if (!pictureMay && !soundMay) return [];
-  const asked = { maxPixels: limits.maxPixels, formats: videoFormats, signal };
-  return ffmpeg.packets(dir, inputFile, asked).catch(() => {
-    signal.throwIfAborted();
-    return [];
-  });
-}
-
-async function run(
-  { ffmpeg, dir, limits, signal }: MakeOptions,
-  planned: FfmpegRun,
-  onProgress?: (doneMs: number) => void,
-): Promise<FfmpegOutput> {
-  try {
-    return await ffmpeg.run(dir, planned, signal, onProgress);
-  } catch (error) {
-    throw blame(error, (failure) => whyUndecodable(failure, planned, limits));
-  }
-}
-
 /** Levels the sound, or takes it over; tells whether it was taken over. */
 async function makeSound(
   options: MakeOptions,
@@ -169,7 +133,7 @@ async function makeSound(
   if (!stream) return false;
   const measured = await readLoudness(dir, sound.loudnessFiles.before);
   if (sound.soundConforms(stream, measured, continuous)) {
-    await run(options, sound.copySound(stream, hostileVideoOptions(limits.maxPixels), limits, timeLimitMs));
+    await runHostile(options, sound.copySound(stream, hostileVideoOptions(limits.maxPixels), limits, timeLimitMs));
     return true;
   }
   let leveling: sound.Leveling | null = sound.planLeveling(measured);

@@ -61,7 +61,8 @@ export function planCover(
         { file: source.previewFile, options: [...trusted, "-ss", String(from), "-t", String(previewSeconds)] },
       ],
       filter: [
-        `[0:v]split=${covers.length + 1}[look]${labels}`,
+        // Without an end, all of the rest would be decoded and scaled for outputs that take no more.
+        `[0:v]trim=end_frame=1,split=${covers.length + 1}[look]${labels}`,
         ...scaled,
         `[look]scale=${thumb.width}:${thumb.height}:flags=area,format=rgba[thumb]`,
         `[1:v]fps=${previewFps}:round=up,scale=${small.width}:${small.height}[preview]`,

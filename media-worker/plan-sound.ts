@@ -20,6 +20,7 @@ export interface Leveling {
 
 /** Stereo at 48 kHz in 32-bit floats, so that nothing is clipped before it is turned down. */
 const rawSoundFile = "sound.wav";
+const changingFile = "sound.nut";
 export const soundFile = "sound.m4a";
 export const soundBytesPerSecond = 48_000 * 2 * 4;
 
@@ -41,14 +42,42 @@ const minBitrate = 64_000;
 const efficientCodecs = new Set(["opus", "vorbis"]);
 const maxCopiedBitrate = 200_000;
 
+/** Silence where the sound begins late or has gaps, so that it stays within 30 ms of the picture. */
+const clock = "aresample=48000:async=1:first_pts=0:min_hard_comp=0.03,aformat=channel_layouts=stereo";
 const measure = (file: string) => `ebur128=metadata=1:peak=true:framelog=verbose,ametadata=mode=print:file=${file}`;
 
 /** The output that holds the sound as it came, on the clock of the video, and its loudness. */
 export function measuredSound({ index }: ProbedStream): { file: string; options: string[] } {
-  // Silence where the sound begins late or has gaps, so that it stays within 30 ms of the picture.
-  const clock = "aresample=48000:async=1:first_pts=0:min_hard_comp=0.03,aformat=channel_layouts=stereo";
   const options = ["-map", `0:${index}`, "-af", `${clock},${measure(loudnessFiles.before)}`];
   return { file: rawSoundFile, options: [...options, ...words("-c:a pcm_f32le -bitexact -f wav")] };
+}
+
+/**
+ * The filters of {@link measuredSound} cannot go on when the sound changes its rate or its channels: they would begin anew, at zero.
+ * With this option the run fails then, and {@link failedOnChange} tells.
+ */
+export const failOnChange = words("-reinit_filter:a 0");
+
+export function failedOnChange(stderr: string): boolean {
+  return stderr.includes("Changing audio frame properties on the fly is not supported");
+}
+
+/** The output that holds a sound that changes, in one rate and with the times that it had; {@link measureChanging} comes next. */
+export function changingSound({ index }: ProbedStream): { file: string; options: string[] } {
+  const same = "aformat=sample_fmts=flt:sample_rates=48000:channel_layouts=stereo";
+  const options = ["-map", `0:${index}`, "-af", same];
+  return { file: changingFile, options: [...options, ...words("-c:a pcm_f32le -bitexact -f nut")] };
+}
+
+/** Makes of {@link changingSound} what {@link measuredSound} would have been. */
+export function measureChanging(sound: ProbedStream, limits: Limits, timeLimitMs: number): FfmpegRun {
+  return {
+    inputs: [{ file: changingFile, options: [...quiet, ...words("-protocol_whitelist file -format_whitelist nut")] }],
+    filter: null,
+    outputs: [measuredSound({ ...sound, index: 0 })],
+    timeLimitMs,
+    maxOutputBytes: limits.maxOutputBytes,
+  };
 }
 
 /** Where the runs leave what they measured: of the sound as it came, and as it has become. */

@@ -73,13 +73,14 @@ test("one run decodes once and writes every width, the looks for the cover, and 
   ]);
   expect(rungs.map(({ copied }) => copied)).toEqual([false, false, false]);
   expect(run.filter).toContain("[0:0]scale=1080:1920:");
-  expect(run.filter).toContain("[from540]scale=540:960:");
+  expect(run.filter).toContain("[shown]null,split[to1080][from720];[from720]scale=720:1280:");
+  expect(run.filter).toContain("split[to720][from540];[from540]scale=540:960:");
 });
 
 test("a rendition is H.264 High with keyframes at the same moments as the others and nowhere else", () => {
   const options = optionsOf(probed(), "picture-720.mp4");
   for (const part of [
-    "-c:v libx264 -profile:v high -preset veryfast",
+    "-c:v libx264 -profile:v high -preset veryfast -subq 1",
     "-crf 23 -maxrate 842187 -bufsize 1684374",
     "-fpsmax 60",
     "-g 600 -keyint_min 301 -force_key_frames expr:gte(t,n_forced*2)",
@@ -95,11 +96,12 @@ test("a picture that conforms is copied as the widest rendition, and the others 
   expect(optionsOf(probe, "picture-720.mp4", true)).toContain("-map 0:0 -c:v copy -bsf:v filter_units=remove_types=6");
   expect(optionsOf(probe, "picture-540.mp4", true)).toContain("-force_key_frames source ");
   expect(filterOf(probe, true)).toContain("[0:0]scale=540:960:");
+  expect(filterOf(probe, true)).toContain("split[all][shown];[shown]null[to540];[all]select=");
 });
 
 test("a small picture that conforms is decoded for its looks alone", () => {
   const probe = probed({ width: 320, height: 240 });
-  expect(filterOf(probe, true)).toContain("split=1[all];[all]select=");
+  expect(filterOf(probe, true)).toContain(",null[all];[all]select=");
   expect(optionsOf(probe, "picture-320.mp4", true)).toContain("-c:v copy");
 });
 

@@ -116,6 +116,18 @@ describe.if(works)("in the sandbox, a program", () => {
   });
 });
 
+test.if(works)("a program in the sandbox is killed when nobody holds the other end of its input any more", async () => {
+  const mark = `601.${process.pid}`;
+  const slow = await makeScript(dir, `exec sleep ${mark}`);
+  const limits = [process.pid, 30, 0, 1_000_000, 0].map(String);
+  const launcher = join(import.meta.dir, "launch.sh");
+  const child = Bun.spawn([launcher, slow, ...limits, "bubblewrap"], { cwd: job, stdin: "pipe", stdout: "ignore" });
+  await until(() => sleepers(mark) === 1, "it to run");
+  await child.stdin.end();
+  await until(() => sleepers(mark) === 0, "its end", 2_000);
+  expect(await child.exited).toBe(128 + 9);
+});
+
 describe("where bubblewrap does not work", () => {
   /** Calls with a bwrap that says what it says in most containers. */
   async function withoutNamespaces<T>(work: () => T | Promise<T>): Promise<T> {

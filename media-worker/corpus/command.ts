@@ -1,9 +1,10 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { corpus, runCorpus, startBait } from "./corpus.ts";
+import { makeSheet, table } from "./report.ts";
 import type { EntryResult } from "./run.ts";
 
 const help = `Makes files that are odd, broken or hostile, has each processed as the media worker does it, and compares
@@ -14,6 +15,8 @@ what becomes of it with what should. Nothing is fetched; FFmpeg is all it takes.
     --list                          names them and what should become of them
     --keep FOLDER                   keeps the files there, and the covers of the good ones
     --lanes N                       so many at a time (default 1)
+    --table FILE                    writes what was expected and what came of each, as Markdown
+    --sheet FILE                    makes a picture (PNG) of all the covers that were chosen
 `;
 
 const limitMs = 3_600_000;
@@ -29,6 +32,8 @@ export async function corpusCommand(args: string[]): Promise<number> {
       list: { type: "boolean", default: false },
       keep: { type: "string" },
       lanes: { type: "string", default: "1" },
+      table: { type: "string" },
+      sheet: { type: "string" },
     },
   });
   if (values.help) return say(help);
@@ -42,21 +47,28 @@ export async function corpusCommand(args: string[]): Promise<number> {
   }
   const dir = await mkdtemp(join(tmpdir(), "flick-corpus-"));
   const bait = startBait();
-  let wrong = 0;
+  const results: EntryResult[] = [];
+  const began = performance.now();
   try {
     const lanes = Math.min(16, Math.max(1, Number(values.lanes) || 1));
-    const keep = values.keep === undefined ? {} : { keep: values.keep };
-    const options = { dir, bait: bait.url, lanes, ...keep, signal: AbortSignal.timeout(limitMs) };
+    const keep = values.keep ?? (values.sheet ? join(dir, "kept") : undefined);
+    const options = { dir, bait: bait.url, lanes, ...(keep ? { keep } : {}), signal: AbortSignal.timeout(limitMs) };
     await runCorpus(chosen, options, (result) => {
-      if (result.faults.length > 0) wrong++;
+      results.push(result);
       say(line(result));
     });
+    results.sort((one, other) => chosen.indexOf(one.entry) - chosen.indexOf(other.entry));
+    if (values.table) await writeFile(values.table, table(results));
+    if (values.sheet && keep) await makeSheet(results, keep, resolve(values.sheet));
   } finally {
     await bait.stop();
     await rm(dir, { recursive: true, force: true });
   }
   for (const request of bait.requests) say(`A file made the worker ask for ${request}\n`);
-  say(`\n${chosen.length} files, ${wrong} not as they should be, ${bait.requests.length} requests to the bait\n`);
+  const wrong = results.filter(({ faults }) => faults.length > 0).length;
+  const seconds = Math.round((performance.now() - began) / 1000);
+  const bitten = `${bait.requests.length} requests to the bait`;
+  say(`\n${chosen.length} files, ${wrong} not as they should be, ${bitten}, ${seconds} s\n`);
   return wrong + bait.requests.length > 0 ? 1 : 0;
 }
 

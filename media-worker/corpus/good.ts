@@ -109,7 +109,6 @@ export const good: Entry[] = [
     `${corners({ seconds: 0.2 })} ${beep({ seconds: 0.2 })} ${x264} ${aac} {}`,
     ready(small, { durationMs: 200, sound: "present", flashMs: undefined }),
   ),
-  steps("changes-its-size.webm", changesItsSize, ready(["320x240"], { ...silent, upright: false, durationMs: 2000 })),
   // Colours.
   clip("hevc-10-bit.mp4", `${both} ${x265} -tag:v hvc1 ${aac} {}`, ready(small), true),
   clip("hdr-pq.mp4", hdr("smpte2084"), ready(small), true),
@@ -229,14 +228,6 @@ function graded(transfer: string): string {
 async function turned({ ffmpeg, file }: Parameters<Entry["make"]>[0], how: string, degrees: number): Promise<void> {
   await ffmpeg(`${corners({}, `,${how}`)} ${beep()} ${x264} ${aac} flat.mp4`);
   await ffmpeg(`-i flat.mp4 -c copy -metadata:s:v rotate=${degrees} ${file}`);
-}
-
-async function changesItsSize({ dir, ffmpeg, file }: Parameters<Entry["make"]>[0]): Promise<void> {
-  const vp8 = "-c:v libvpx -deadline realtime -cpu-used 8";
-  await ffmpeg(`-f lavfi -i testsrc2=size=320x240:duration=1 ${vp8} across.webm`);
-  await ffmpeg(`-f lavfi -i testsrc2=size=240x320:duration=1 ${vp8} upright.webm`);
-  await writeFile(join(dir, "list.txt"), "file across.webm\nfile upright.webm\n");
-  await ffmpeg(`-f concat -i list.txt -c copy ${file}`);
 }
 
 async function trimmed({ ffmpeg, file }: Parameters<Entry["make"]>[0]): Promise<void> {

@@ -33,7 +33,7 @@ export interface EntryResult {
   checkMs: number;
 }
 
-const makeLimitMs = 60_000;
+const makeLimitMs = 300_000;
 
 /** Makes a file, has it processed as the media worker does it, and looks at what became of it. */
 export async function runEntry(entry: Entry, options: CorpusOptions): Promise<EntryResult> {
@@ -75,6 +75,11 @@ async function makeEntry(entry: Entry, parent: string, { bait, signal }: CorpusO
   const path = join(dir, onDisk(entry.name));
   await rename(join(dir, file), path);
   return path;
+}
+
+/** The name of the cover of an entry among what is kept. */
+export function coverOf({ name }: Entry): string {
+  return `${onDisk(name)}.cover.jpg`;
 }
 
 /** As much of a name as a file on disk can have. */
@@ -133,5 +138,5 @@ async function keep(entry: Entry, path: string, work: string, result: MadeFiles 
   await mkdir(to, { recursive: true });
   await copyFile(path, join(to, onDisk(entry.name)));
   if (result instanceof Error) return;
-  await copyFile(join(work, result.cover.file), join(to, `${onDisk(entry.name)}.cover.jpg`));
+  await copyFile(join(work, result.cover.file), join(to, coverOf(entry)));
 }
