@@ -1,5 +1,5 @@
 import type { ReceivedEvent } from "./event-log.ts";
-import { encodeProgress, maxDistance, maxMarks, type Mark, type Progress } from "./kafka-progress.ts";
+import { continuesRun, encodeProgress, maxDistance, maxRuns, type Mark, type Progress } from "./kafka-progress.ts";
 
 /** A record in a member's hands. */
 export interface Held {
@@ -45,6 +45,8 @@ export interface HeldPartition {
   add(held: Held): void;
   /** Counts an attempt; false when so much of the partition is unsettled that the record has to wait. */
   take(held: Held): boolean;
+  /** The attempt has failed, and another one comes later. */
+  defer(held: Held): void;
   /** The attempt was none. */
   untake(held: Held): void;
   settle(held: Held): void;
@@ -55,8 +57,10 @@ export interface HeldPartition {
 
 export function createHeldPartition(topic: string, number: number): HeldPartition {
   const records = createQueue<Held>();
-  /** Unsettled records with an attempt. */
-  let marks = 0;
+  /** At least as many as there are runs in the progress; counted anew when it seems to be too many. */
+  let runs = 0;
+  /** Counted, and too many; until something is settled. */
+  let full = false;
   /** Nothing beyond has been settled or taken. */
   let touched = -1;
 
@@ -75,28 +79,39 @@ export function createHeldPartition(topic: string, number: number): HeldPartitio
       records.push(held);
       partition.unsettled.records++;
       partition.unsettled.bytes += held.bytes;
-      if (held.attempts > 0) marks++;
+      if (held.attempts > 0) runs++;
       if (held.state === "settled") partition.settle(held);
       else if (held.attempts > 0) touched = held.offset;
     },
     take(held) {
       const first = records.first()?.offset ?? held.offset;
-      if (held.attempts === 0 && (marks >= maxMarks || held.offset - first >= maxDistance)) return false;
-      if (held.attempts++ === 0) marks++;
+      if (held.offset - first >= maxDistance) return false;
+      if (runs >= maxRuns && !full) runs = countRuns();
+      full = runs >= maxRuns;
+      // One that was tried before has its place in a run already.
+      if (full && held.attempts === 0) return false;
+      if (held.offset !== touched + 1 || held.attempts > 0) runs += 2;
+      held.attempts++;
       touched = Math.max(touched, held.offset);
       held.state = "taken";
       return true;
     },
+    defer(held) {
+      held.state = "waiting";
+      runs += 2;
+    },
     untake(held) {
-      if (--held.attempts === 0) marks--;
+      held.attempts--;
       held.state = "ready";
+      runs += 2;
     },
     settle(held) {
       held.state = "settled";
+      full = false;
       touched = Math.max(touched, held.offset);
       partition.unsettled.records--;
       partition.unsettled.bytes -= held.bytes;
-      if (held.attempts > 0) marks--;
+      if (records.first() !== held) runs++;
       while (records.first()?.state === "settled") records.shift();
     },
     records: () => records,
@@ -107,6 +122,17 @@ export function createHeldPartition(topic: string, number: number): HeldPartitio
     },
   };
   return partition;
+
+  function countRuns(): number {
+    let count = 0;
+    let last: { offset: number; mark: Mark | null } | null = null;
+    for (const record of touchedRecords()) {
+      if (record.mark && !(last?.mark && continuesRun({ ...last, mark: last.mark }, record.offset, record.mark)))
+        count++;
+      last = record;
+    }
+    return count;
+  }
 
   function* touchedRecords(): Generator<{ offset: number; mark: Mark | null }> {
     for (const { offset, state, attempts } of records) {

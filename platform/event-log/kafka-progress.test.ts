@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 
-import { decodeProgress, encodeProgress, maxDistance, maxMarks, type Mark } from "./kafka-progress.ts";
+import { decodeProgress, encodeProgress, maxDistance, maxRuns, type Mark } from "./kafka-progress.ts";
 
 test("what is settled and what has been tried comes back as it was", () => {
   const state: { offset: number; mark: Mark | null }[] = [
@@ -33,7 +33,7 @@ test("nothing is written where the offset says it all, and nothing is read from 
 test("the longest text is within what a broker takes", () => {
   const state: { offset: number; mark: Mark | null }[] = [];
   for (let i = 0; i < maxDistance; i++) {
-    const mark = i >= maxDistance - 2 * maxMarks && i % 2 === 0 ? { attempts: (i % 20) + 5, waiting: true } : null;
+    const mark = i >= maxDistance - 2 * maxRuns && i % 2 === 0 ? { attempts: (i % 20) + 5, waiting: true } : null;
     state.push({ offset: 9_000_000_000 + i, mark });
   }
   expect(encodeProgress(9_000_000_000, state).length).toBeLessThan(4_096);

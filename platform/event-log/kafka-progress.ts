@@ -24,36 +24,37 @@ export interface Mark {
   waiting: boolean;
 }
 
-/** How far beyond the offset anything is settled or taken. With {@link maxMarks} it keeps the text below its limit. */
+/** How far beyond the offset anything is settled or taken. With {@link maxRuns} it keeps the text below its limit. */
 export const maxDistance = 4_096;
-/** Records of one partition that are taken or waiting at once. */
-export const maxMarks = 256;
+/** Records that lie side by side and have been tried equally often are one run. */
+export const maxRuns = 256;
 
 /** @param state settled and taken records from the offset on, in the order of their offsets. */
 export function encodeProgress(offset: number, state: Iterable<{ offset: number; mark: Mark | null }>): string {
   const bits: (number | undefined)[] = [];
-  const runs: { from: number; length: number; mark: Mark }[] = [];
+  const runs: { from: number; last: number; mark: Mark }[] = [];
   for (const { offset: at, mark } of state) {
-    const distance = at - offset;
     if (!mark) {
+      const distance = at - offset;
       bits[distance >> 3] = (bits[distance >> 3] ?? 0) | (1 << (distance & 7));
       continue;
     }
     const run = runs.at(-1);
-    const continues =
-      run &&
-      run.from + run.length === distance &&
-      run.mark.attempts === mark.attempts &&
-      run.mark.waiting === mark.waiting;
-    if (continues) run.length++;
-    else runs.push({ from: distance, length: 1, mark });
+    if (run && continuesRun({ offset: run.last, mark: run.mark }, at, mark)) run.last = at;
+    else runs.push({ from: at, last: at, mark });
   }
   if (bits.length === 0 && runs.length === 0) return "";
   const bitmap = Buffer.from(Array.from(bits, (byte) => byte ?? 0)).toString("base64");
-  const list = runs.map(({ from, length, mark }) => {
-    return `${from.toString(36)}-${length.toString(36)}.${mark.attempts.toString(36)}${mark.waiting ? "w" : ""}`;
+  const list = runs.map(({ from, last, mark }) => {
+    const place = `${(from - offset).toString(36)}-${(last - from + 1).toString(36)}`;
+    return `${place}.${mark.attempts.toString(36)}${mark.waiting ? "w" : ""}`;
   });
   return `1|${bitmap}|${list.join(",")}`;
+}
+
+/** Is a record, whose predecessor is the last of a run, one of the same run? */
+export function continuesRun(last: { offset: number; mark: Mark }, offset: number, mark: Mark): boolean {
+  return last.offset + 1 === offset && last.mark.attempts === mark.attempts && last.mark.waiting === mark.waiting;
 }
 
 /** A text that is not ours (another consumer has used the group) counts as none. */

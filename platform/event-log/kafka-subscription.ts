@@ -11,7 +11,10 @@ import { decodeProgress } from "./kafka-progress.ts";
 import { createWork } from "./kafka-work.ts";
 
 /** Of one partition, beyond which no more is asked for until half of it is settled. One fetch (1 MiB) may come on top. */
-const mostHeld = { records: 4_096, bytes: 2 * 1024 * 1024 };
+const mostHeld = { records: 8_192, bytes: 2 * 1024 * 1024 };
+const pollMs = 5;
+/** A partition of which nothing was settled for so long holds up the others no longer. */
+const stuckMs = 50;
 const fetchBytes = { ofPartition: 1024 * 1024, together: 4 * 1024 * 1024 };
 const joinMs = 15_000;
 const giveBackMs = 2_000;
@@ -243,11 +246,13 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     }
     partition.next = Math.max(partition.next ?? 0, Number(batch.lastOffset()) + 1);
     work.admit(records);
-    while (isFull(partition) && !leaving.signal.aborted) {
-      const before = partition.unsettled.records;
-      await Promise.race([work.progress(), sleep(50)]);
+    let before = partition.unsettled.records;
+    for (let idleMs = 0; isFull(partition) && !leaving.signal.aborted; idleMs += pollMs) {
+      await sleep(pollMs);
       await heartbeat();
-      if (partition.unsettled.records < before) continue;
+      if (partition.unsettled.records < before) idleMs = 0;
+      before = partition.unsettled.records;
+      if (idleMs < stuckMs) continue;
       if (partitions.get(name) !== partition) return;
       partition.paused = true;
       from.pause([{ topic: batch.topic, partitions: [batch.partition] }]);

@@ -5,8 +5,9 @@ import type { SubscribeOptions } from "./event-log.ts";
 import { createQueue, type Held, type HeldPartition } from "./kafka-partition.ts";
 
 /** Most records that are taken and not done. */
-const mostAtATime = 2_048;
+const mostAtATime = 8_192;
 const longestPauseMs = 200;
+const pollMs = 5;
 
 export interface Work {
   /** Records of a partition, in order, that are this member's to handle. */
@@ -21,8 +22,6 @@ export interface Work {
   drain(ms: number): Promise<void>;
   /** Gives back what is not settled, without counting the attempt, and commits what can be committed. */
   giveBack(partitions: Iterable<HeldPartition>, withinMs: number): Promise<void>;
-  /** Resolves when a record has been settled. */
-  progress(): Promise<void>;
 }
 
 export interface WorkOptions extends Pick<SubscribeOptions, "handler" | "onError"> {
@@ -55,7 +54,6 @@ export function createWork(options: WorkOptions): Work {
   /** `running`: handlers at work. `held`: nothing is begun for now. `leaving`: nothing is begun any more. */
   const now = { running: 0, held: false, leaving: false, stopped: false };
   let news = Promise.withResolvers<void>();
-  let settledOne = Promise.withResolvers<void>();
   const writing = write();
 
   return {
@@ -75,7 +73,7 @@ export function createWork(options: WorkOptions): Work {
       now.leaving = true;
       const deadline = Date.now() + ms;
       while (now.running > 0 && Date.now() < deadline) {
-        await Promise.race([settledOne.promise, sleep(Math.max(1, Math.min(50, deadline - Date.now())))]);
+        await sleep(pollMs);
       }
     },
     async giveBack(kept, withinMs) {
@@ -105,7 +103,6 @@ export function createWork(options: WorkOptions): Work {
         }
       }
     },
-    progress: () => settledOne.promise,
   };
 
   function enter(record: Held): void {
@@ -125,7 +122,6 @@ export function createWork(options: WorkOptions): Work {
   }
 
   function wait(record: Held): void {
-    record.state = "waiting";
     const delayMs = retryDelaysMs[record.attempts - 1] ?? 0;
     record.timer = setTimeout(() => {
       delete record.timer;
@@ -168,13 +164,9 @@ export function createWork(options: WorkOptions): Work {
 
   async function write(): Promise<void> {
     let failures = 0;
-    let filled = false;
     while (!now.stopped) {
-      // Handlers that are done before it is written down what comes next are kept waiting; others get less ahead of them.
-      if (filled && startables === 0 && now.running === 0) room = Math.min(2 * room, mostAtATime);
-      else if (startables > room / 2) room = Math.max(2 * concurrency, Math.floor(room / 2));
+      const inHand = startables + now.running;
       const taken = now.leaving || now.held ? [] : take();
-      filled = taken.length === room;
       if (dirty.size === 0) {
         await news.promise;
         news = Promise.withResolvers();
@@ -185,6 +177,7 @@ export function createWork(options: WorkOptions): Work {
       try {
         await commit(turn);
         failures = 0;
+        adjustRoom(inHand, inHand + taken.length === room);
         for (const record of taken) startable.push(record);
         startables += taken.length;
         startHandlers();
@@ -196,6 +189,13 @@ export function createWork(options: WorkOptions): Work {
         await sleep(Math.min(longestPauseMs, 25 * 2 ** failures++));
       }
     }
+  }
+
+  /** Handlers that were done before it was written down what comes next get more to do the next time, and slow ones less. */
+  function adjustRoom(inHandBefore: number, full: boolean): void {
+    const idle = startables + now.running === 0;
+    if (full && inHandBefore > 0 && idle) room = Math.min(2 * room, mostAtATime);
+    else if (startables > room / 2) room = Math.max(2 * concurrency, Math.floor(room / 2));
   }
 
   /** Takes records in turn from all partitions. */
@@ -251,9 +251,6 @@ export function createWork(options: WorkOptions): Work {
     now.running--;
     partition.running--;
     advance(record);
-    const settled = settledOne;
-    settledOne = Promise.withResolvers();
-    settled.resolve();
     startHandlers();
     news.resolve();
   }
@@ -274,6 +271,7 @@ export function createWork(options: WorkOptions): Work {
       log.error("onError of a subscription threw", { group, error: reportError });
     }
     if (delayMs !== undefined) {
+      partition.defer(record);
       wait(record);
       dirty.add(partition);
       return;

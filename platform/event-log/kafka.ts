@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
 import type { Admin } from "kafkajs";
 
 import type { Log } from "../log.ts";
@@ -31,14 +33,15 @@ export interface KafkaOptions {
 /** What one step of a replay reads, publishes and then deletes. */
 const replayStep = 100;
 const longestReason = 1_000;
+const mostRepeats = 5;
 
 /**
  * The event log on Apache Kafka (4.x; topics made by {@link EventLog.createTopics}).
  *
  * - Records of one key lie in one partition, which one member of a group has: their order holds for the whole group.
  * - How far a group has come, what it has handled out of order, and how often it has tried what, is in the group's committed
- *   offsets (`kafka-progress.ts`). Records that wait for another attempt wait in the memory of the member that has their partition; after
- *   256 of one partition it takes no more of this partition until one of them is settled.
+ *   offsets (`kafka-progress.ts`). Records that wait for another attempt wait in the memory of the member that has their partition; when
+ *   256 of one partition wait, it takes no more of this partition until one of them is settled.
  * - Dead letters are records of `<topic>.dlq`, with their origin in headers; a replay deletes them from there.
  */
 export function createKafkaEventLog(options: KafkaOptions): EventLog {
@@ -94,7 +97,7 @@ export function createKafkaEventLog(options: KafkaOptions): EventLog {
 
     async lag(topic, group) {
       const ranges = await rangesOf(topic);
-      const [committed] = await (await admin()).fetchOffsets({ groupId: group, topics: [topic] });
+      const [committed] = await patiently((connected) => connected.fetchOffsets({ groupId: group, topics: [topic] }));
       let lag = 0;
       for (const { partition, low, high } of ranges) {
         const found = committed?.partitions.find((offsets) => offsets.partition === partition);
@@ -133,7 +136,7 @@ export function createKafkaEventLog(options: KafkaOptions): EventLog {
         if (!last) break;
         await producer.send(letters.map(({ letter: { key, value } }) => ({ topic, key, value })));
         const partitions = [{ partition: 0, offset: String(last.offset + 1) }];
-        await (await admin()).deleteTopicRecords({ topic: dlq, partitions });
+        await patiently((connected) => connected.deleteTopicRecords({ topic: dlq, partitions }));
         replayed += letters.length;
       }
       return replayed;
@@ -164,6 +167,22 @@ export function createKafkaEventLog(options: KafkaOptions): EventLog {
     });
   }
 
+  /** A leader that is new, or has moved, answers that it is none: then again, over new connections that ask who is. */
+  async function patiently<T>(ask: (connected: Admin) => Promise<T>): Promise<T> {
+    for (let failures = 0; ; failures++) {
+      const connected = await admin();
+      try {
+        return await ask(connected);
+      } catch (error) {
+        const passing = error instanceof Error && "retriable" in error && error.retriable === true;
+        if (!passing || failures === mostRepeats) throw error;
+        connectedAdmin = null;
+        void connected.disconnect().catch(() => {});
+        await sleep(50 * 2 ** failures);
+      }
+    }
+  }
+
   async function connectAdmin(): Promise<Admin> {
     const created = client.admin();
     await created.connect();
@@ -180,7 +199,7 @@ export function createKafkaEventLog(options: KafkaOptions): EventLog {
 
   async function rangesOf(topic: string): Promise<{ partition: number; low: number; high: number }[]> {
     await checkTopics([topic]);
-    const offsets = await (await admin()).fetchTopicOffsets(topic);
+    const offsets = await patiently((connected) => connected.fetchTopicOffsets(topic));
     return offsets.map(({ partition, low, high }) => ({ partition, low: Number(low), high: Number(high) }));
   }
 
