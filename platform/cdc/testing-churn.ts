@@ -21,13 +21,16 @@ export async function tablesOf(db: Connection): Promise<string[]> {
 /**
  * Inserts, changes and deletes rows of every table, changes keys, and rolls back, with values at the ends of what each column can hold.
  * The same seed gives the same statements.
+ *
+ * @param options.integers "all" goes to the ends of 64 bits; "small" stays below 120, as ids do that a consumer can use.
  */
 export async function churn(
   db: Connection,
   tables: readonly string[],
-  options: { seed: number; rounds: number },
+  options: { seed: number; rounds: number; integers: "all" | "small" },
 ): Promise<void> {
   const random = randomNumbers(options.seed);
+  const valueOf = (column: Column) => valueFor(random, column, options.integers);
   const columns = new Map<string, Column[]>();
   for (const table of tables) columns.set(table, await columnsOf(db, table));
   for (let round = 0; round < options.rounds; round++) {
@@ -37,14 +40,14 @@ export async function churn(
       const change = pick(random, list);
       const insert = `INSERT IGNORE INTO \`${table}\` (${names.join(", ")}) VALUES ?`;
       await db.query("BEGIN");
-      await db.query(insert, [Array.from({ length: 4 }, () => list.map((column) => valueFor(random, column)))]);
+      await db.query(insert, [Array.from({ length: 4 }, () => list.map(valueOf))]);
       await db.query(`UPDATE IGNORE \`${table}\` SET \`${change.name}\` = ? ORDER BY RAND(${round}) LIMIT 2`, [
-        valueFor(random, change),
+        valueOf(change),
       ]);
       await db.query(random() < 0.2 ? "ROLLBACK" : "COMMIT");
       const keyColumn = pick(random, place);
       await db.query(`UPDATE IGNORE \`${table}\` SET \`${keyColumn.name}\` = ? ORDER BY RAND(${round}) LIMIT 1`, [
-        valueFor(random, keyColumn),
+        valueOf(keyColumn),
       ]);
       if (round % 3 === 2) await db.query(`DELETE FROM \`${table}\` ORDER BY RAND(${round}) LIMIT 2`);
     }
@@ -68,7 +71,7 @@ async function columnsOf(db: Connection, table: string): Promise<Column[]> {
   }));
 }
 
-const integers: Record<string, string[]> = {
+const ends: Record<string, string[]> = {
   bigint: [
     "-9223372036854775808",
     "9223372036854775807",
@@ -91,12 +94,12 @@ const others: Record<string, string[]> = {
   double: ["0.1", "-1e300", "5"],
 };
 
-function valueFor(random: () => number, column: Column): unknown {
+function valueFor(random: () => number, column: Column, range: "all" | "small"): unknown {
   const { type, fullType, length } = column;
   if (column.nullable && random() < 0.25) return null;
   const kind = `${type}${fullType.endsWith("unsigned") ? " unsigned" : ""}`;
-  const limits = integers[kind];
-  if (limits) return random() < 0.5 ? pick(random, limits) : String(Math.floor(random() * 120));
+  const limits = ends[kind];
+  if (limits) return range === "all" && random() < 0.5 ? pick(random, limits) : String(Math.floor(random() * 120));
   if (type === "enum") return pick(random, [...fullType.matchAll(/'([^']*)'/g)])[1];
   if (type === "varbinary") return Buffer.from([0, 255, 10, Math.floor(random() * 256)]);
   // MariaDB's JSON is a long text.

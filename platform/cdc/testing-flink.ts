@@ -41,13 +41,6 @@ export async function startFlink(
   return { ...program, lines };
 }
 
-export async function createTopics(brokers: string, topics: readonly string[], partitions: number): Promise<void> {
-  const admin = connect(brokers).admin();
-  await admin.connect();
-  await admin.createTopics({ topics: topics.map((topic) => ({ topic, numPartitions: partitions })) });
-  await admin.disconnect();
-}
-
 export async function readKafka(brokers: string, topics: string[]): Promise<KafkaReader> {
   const consumer = connect(brokers).consumer({ groupId: randomUUID(), maxWaitTimeInMs: 100 });
   const records: KafkaRecord[] = [];

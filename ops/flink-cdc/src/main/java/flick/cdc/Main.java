@@ -11,8 +11,11 @@ import java.util.regex.Pattern;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.cdc.connectors.mysql.source.MySqlSource;
 import org.apache.flink.cdc.connectors.mysql.table.StartupOptions;
+import org.apache.flink.client.deployment.StandaloneClusterId;
+import org.apache.flink.client.program.rest.RestClusterClient;
 import org.apache.flink.configuration.CheckpointingOptions;
 import org.apache.flink.configuration.Configuration;
+import org.apache.flink.configuration.DeploymentOptions;
 import org.apache.flink.configuration.GlobalConfiguration;
 import org.apache.flink.configuration.StateRecoveryOptions;
 import org.apache.flink.connector.base.DeliveryGuarantee;
@@ -20,16 +23,19 @@ import org.apache.flink.connector.kafka.sink.KafkaSink;
 import org.apache.flink.core.fs.FileStatus;
 import org.apache.flink.core.fs.FileSystem;
 import org.apache.flink.core.fs.Path;
+import org.apache.flink.runtime.client.JobStatusMessage;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.flink.util.ExceptionUtils;
 
 /**
  * Carries every change of one MySQL database to Kafka. It goes on from the newest checkpoint; where there is none, it reads all rows
- * first (op r), and then what has changed since. Started by itself it runs in this process; handed to a cluster by {@code flink run}, there.
+ * first (op r), and then what has changed since. It runs in this process, or with {@code -Dexecution.target=remote} on a cluster that has these
+ * classes, too, and then this process waits for its end.
  *
  * <p>Arguments are settings of Flink's, {@code -Dname=value}, which go before those of {@code config.yaml} in {@code FLINK_CONF_DIR}.
  */
 public final class Main {
+    private static final String jobName = "flick-cdc";
     private static final String positionGone = "is no longer available on the server";
 
     private Main() {}
@@ -52,10 +58,16 @@ public final class Main {
     }
 
     private static void run(Settings settings, Configuration flink) throws Exception {
+        boolean remote = "remote".equals(flink.get(DeploymentOptions.TARGET));
+        if (remote) {
+            flink.set(DeploymentOptions.ATTACHED, true);
+            cancelPredecessors(flink);
+        }
         Optional<String> checkpoint = newestCheckpoint(flink);
         checkpoint.ifPresent(path -> flink.set(StateRecoveryOptions.SAVEPOINT_PATH, path));
         System.err.println("flick-cdc: starting with " + checkpoint.orElse("a snapshot"));
-        StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment(flink);
+        StreamExecutionEnvironment env =
+                remote ? new StreamExecutionEnvironment(flink) : StreamExecutionEnvironment.getExecutionEnvironment(flink);
         // One reader, one writer: the order of the log.
         env.setParallelism(1);
         env.fromSource(source(settings), WatermarkStrategy.noWatermarks(), "mysql")
@@ -63,7 +75,19 @@ public final class Main {
                 .sinkTo(sink(settings))
                 .name("kafka")
                 .uid("kafka");
-        env.execute("flick-cdc");
+        env.execute(jobName);
+    }
+
+    /** On a cluster the job outlives the program that submitted it, and must not run twice. */
+    private static void cancelPredecessors(Configuration flink) throws Exception {
+        try (RestClusterClient<StandaloneClusterId> cluster =
+                new RestClusterClient<>(flink, StandaloneClusterId.getInstance())) {
+            for (JobStatusMessage job : cluster.listJobs().get()) {
+                if (!job.getJobName().equals(jobName) || job.getJobState().isTerminalState()) continue;
+                cluster.cancel(job.getJobId()).get();
+                while (!cluster.getJobStatus(job.getJobId()).get().isTerminalState()) Thread.sleep(100);
+            }
+        }
     }
 
     private static Configuration flinkSettings(String[] args) {
@@ -83,6 +107,10 @@ public final class Main {
         debezium.putAll(Changes.debeziumProperties);
         // How long a change may lie in the reader's queue; Debezium's default is half a second.
         debezium.setProperty("poll.interval.ms", "50");
+        Properties driver = new Properties();
+        driver.setProperty("queryInterceptors", LogStatus.class.getName());
+        // For logging in without TLS, as inside a private network.
+        driver.setProperty("allowPublicKeyRetrieval", "true");
         return MySqlSource.<ChangeRecord>builder()
                 .hostname(settings.mysql().getHost())
                 .port(settings.port())
@@ -94,6 +122,7 @@ public final class Main {
                 .serverTimeZone("UTC")
                 .startupOptions(StartupOptions.initial())
                 .debeziumProperties(debezium)
+                .jdbcProperties(driver)
                 .deserializer(new Changes())
                 .build();
     }

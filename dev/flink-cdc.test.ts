@@ -4,36 +4,48 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { migrate } from "@flick/db/migrate.ts";
-import { describeWithFlinkCdc } from "@flick/dev/testing-kafka.ts";
-import { startKafka, type TestServer } from "@flick/dev/testing.ts";
-import type { RowDataPacket } from "mysql2/promise";
-
-import { decodeChange } from "./change-event.ts";
+import { cacheKeys } from "@flick/origin-services/cache-keys.ts";
+import { createCache } from "@flick/origin-services/cache.ts";
+import { createEdgeRevocations } from "@flick/origin-services/edge-revocations.ts";
+import { createFeedPurge } from "@flick/origin-services/feed-purge.ts";
+import { invalidateByChanges, keysOf } from "@flick/origin-services/invalidation.ts";
+import { decodeChange, type Row } from "@flick/platform/cdc/change-event.ts";
+import { churn, tablesOf } from "@flick/platform/cdc/testing-churn.ts";
 import {
-  createTopics,
   readKafka,
   startFlink,
   type FlinkRun,
   type KafkaReader,
   type KafkaRecord,
-} from "./testing-flink.ts";
-import { churn, tablesOf } from "./testing-churn.ts";
-import { recordsOf, setUpCdcTests, tail, until } from "./testing.ts";
+} from "@flick/platform/cdc/testing-flink.ts";
+import { recordsOf, setUpCdcTests, tail, until } from "@flick/platform/cdc/testing.ts";
+import type { EventLog } from "@flick/platform/event-log/event-log.ts";
+import { createKafkaEventLog } from "@flick/platform/event-log/kafka.ts";
+import { topics } from "@flick/platform/event-log/topics.ts";
+import { createLog } from "@flick/platform/log.ts";
+import { feedGenerations } from "@flick/proto/feed-cache.ts";
+import { RedisClient } from "bun";
 
-setDefaultTimeout(180_000);
+import { describeWithFlinkCdc } from "./testing-kafka.ts";
+import { startKafka, startRedis, type TestServer } from "./testing.ts";
+
+setDefaultTimeout(300_000);
 
 await describeWithFlinkCdc("Flink CDC", () => {
   const t = setUpCdcTests();
   let dir: string;
   let kafka: TestServer;
+  let events: EventLog;
   let runs: FlinkRun[] = [];
   let readers: KafkaReader[] = [];
 
   beforeAll(async () => {
     dir = await mkdtemp(join(tmpdir(), "flick-flink-"));
     kafka = await startKafka({ dir: join(dir, "kafka") });
+    events = createKafkaEventLog({ connection: { brokers: [kafka.url] }, log, partitions: 3 });
   });
   afterAll(async () => {
+    await events.close();
     await kafka.stop();
     await rm(dir, { recursive: true, force: true });
   });
@@ -43,26 +55,28 @@ await describeWithFlinkCdc("Flink CDC", () => {
     [runs, readers] = [[], []];
   });
 
-  test("publishes what the tailer publishes: records, keys, images, values of all kinds, and no password hash", async () => {
+  test("publishes what the tailer publishes, without a password hash, and brings the cache to the same state", async () => {
     await migrate(t.mysqlUrl);
+    const tables = await tablesOf(t.db);
     await t.db.query("SET time_zone = '+00:00'");
     await t.db.query(`CREATE TABLE kinds (
       id bigint PRIMARY KEY, big bigint, huge bigint unsigned, tiny tinyint NOT NULL, flag boolean, number int unsigned,
       state enum('uploaded','ready','très bien') NOT NULL, title varchar(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
       body text CHARACTER SET utf8mb4, price decimal(10,2), at datetime(3), second_ datetime, exact timestamp(6) NULL, day date,
       raw varbinary(8), doc json, ratio double)`);
-    await t.db.query("CREATE TABLE likes (at int, video bigint, user bigint, PRIMARY KEY (user, video))");
+    await t.db.query("CREATE TABLE pairs (at int, video bigint, user bigint, PRIMARY KEY (user, video))");
     await t.db.query("CREATE TABLE marker (id int PRIMARY KEY)");
-    const tables = (await tablesOf(t.db)).filter((table) => table !== "marker");
-    const reader = await read([...tables, "marker"]);
+    const reader = await read([...tables, "kinds", "pairs", "marker"]);
     await start();
     await followed(reader);
-    await churn(t.db, tables, { seed: 7, rounds: 12 });
+    await churn(t.db, tables, { seed: 7, rounds: 10, integers: "small" });
+    await churn(t.db, ["kinds", "pairs"], { seed: 8, rounds: 20, integers: "all" });
     await t.db.query("INSERT INTO marker VALUES (0)");
     tail(t);
     await until(t, async () => (await recordsOf(t, "marker", 1)).some(({ key }) => key === "0"));
     await until(t, () => of(reader, "marker").some(({ key }) => key === "0"));
-    for (const table of tables) {
+
+    for (const table of [...tables, "kinds", "pairs"]) {
       const expected = await recordsOf(t, table, 1);
       await until(t, () => of(reader, table).length >= expected.length);
       expect(expected.length).toBeGreaterThan(20);
@@ -73,6 +87,19 @@ await describeWithFlinkCdc("Flink CDC", () => {
     expect(all).not.toContain("password_hash");
     const partitions = Object.values(Object.groupBy(reader.records, ({ topic, key }) => `${topic} ${key}`));
     for (const ofKey of partitions) expect(new Set(ofKey?.map(({ partition }) => partition)).size).toBe(1);
+
+    const changes = reader.records.map(({ topic, value }) => ({ topic, keys: keysOf(decodeChange(value)) }));
+    const stale = new Set(changes.flatMap(({ keys }) => keys));
+    const heard = new Set(changes.filter(({ keys }) => keys.length > 0).map(({ topic }) => topic));
+    expect(stale.size).toBeGreaterThan(200);
+    const [byFlink, byTailer] = await Promise.all([
+      cacheAfter("flink", events, stale, heard),
+      cacheAfter("tailer", t.eventLog, stale, heard),
+    ]);
+    expect(byFlink).toEqual(byTailer);
+    expect(byFlink.filter(({ key }) => stale.has(key))).toEqual([]);
+    expect(byFlink).toContainEqual({ key: bystander, value: "old" });
+    expect(byFlink.map(({ key }) => key)).toContain(feedGenerations.all);
   });
 
   test("loses nothing when it is stopped or killed, and what is gone from the log is told and read anew", async () => {
@@ -105,22 +132,44 @@ await describeWithFlinkCdc("Flink CDC", () => {
 
     await rm(join(dir, t.database, "checkpoints"), { recursive: true });
     await start();
-    const [{ id: newest } = { id: 0 }] = (await rowsOf("steady")).slice(-1);
-    await until(t, () => reader.records.some(({ key, value }) => key === String(newest) && value.includes('"op":"r"')));
+    const newest = String((await rowsOf("steady")).at(-1)?.["id"]);
+    await until(t, () => of(reader, "steady").some(({ key, value }) => key === newest && value.includes('"op":"r"')));
     await until(t, async () =>
       Bun.deepEquals(
-        lastRows(of(reader, "steady")).filter(({ id }) => id !== 2),
+        lastRows(of(reader, "steady")).filter((row) => row["id"] !== 2),
         await rowsOf("steady"),
       ),
     );
   });
 
   async function read(tables: readonly string[]): Promise<KafkaReader> {
-    const topics = tables.map((table) => `cdc.${table}`);
-    await createTopics(kafka.url, topics, 3);
-    const reader = await readKafka(kafka.url, topics);
+    const names = tables.map((table) => `cdc.${table}`);
+    const others = names.filter((name) => !topics.some((topic) => topic.name === name));
+    await events.createTopics([...topics, ...others.map((name) => ({ name }))]);
+    const reader = await readKafka(kafka.url, names);
     readers.push(reader);
     return reader;
+  }
+
+  /** What the cache of the origins holds after they have heard of every change: at first everything that a change makes stale. */
+  async function cacheAfter(name: string, source: EventLog, stale: ReadonlySet<string>, heard: ReadonlySet<string>) {
+    const server = await startRedis({ dir: join(dir, name) });
+    const { url } = server;
+    const redis = new RedisClient(url);
+    for (const key of [...stale, bystander]) await redis.send("SET", [key, "old"]);
+    const [cache, feed] = [createCache({ url, log }), createFeedPurge({ url, log })];
+    const edge = createEdgeRevocations({ url, log, tokenLifetimeMs: 60_000 });
+    const invalidation = invalidateByChanges({ events: source, cache, edge, feed, log });
+    try {
+      const lags = () => Promise.all([...heard].map((topic) => source.lag(topic, "cache")));
+      await until(t, async () => (await redis.send("EXISTS", [...stale])) === 0, 60_000);
+      await until(t, async () => (await lags()).every((lag) => lag === 0), 60_000);
+      return await contents(redis);
+    } finally {
+      await invalidation.close();
+      for (const client of [cache, feed, edge, redis]) client.close();
+      await server.stop();
+    }
   }
 
   async function start(flink: Record<string, string> = {}): Promise<FlinkRun> {
@@ -152,18 +201,18 @@ await describeWithFlinkCdc("Flink CDC", () => {
     }
   }
 
-  async function rowsOf(table: string): Promise<RowDataPacket[]> {
-    const [rows] = await t.db.query<RowDataPacket[]>(`SELECT * FROM ${table} ORDER BY id`);
-    return rows;
+  async function rowsOf(table: string): Promise<Row[]> {
+    const [rows] = await t.db.query(`SELECT * FROM ${table} ORDER BY id`);
+    return rows as Row[];
   }
 
   /** The server keeps a file for a reader that it believes to be there. */
   async function purge(): Promise<void> {
     await t.db.query("FLUSH BINARY LOGS");
-    const [status] = await t.db.query<RowDataPacket[]>("SHOW MASTER STATUS");
+    const [status] = (await t.db.query("SHOW MASTER STATUS"))[0] as Row[];
     await until(t, async () => {
-      await t.db.query("PURGE BINARY LOGS TO ?", [status[0]?.["File"]]);
-      const [files] = await t.db.query<RowDataPacket[]>("SHOW BINARY LOGS");
+      await t.db.query("PURGE BINARY LOGS TO ?", [status?.["File"]]);
+      const files = (await t.db.query("SHOW BINARY LOGS"))[0] as Row[];
       return files.length === 1;
     });
   }
@@ -175,6 +224,24 @@ await describeWithFlinkCdc("Flink CDC", () => {
     );
   }
 });
+
+/** Nobody changes this user. */
+const bystander = cacheKeys.user(424_242);
+const log = createLog({ program: "test", level: "error", write: (line) => process.stderr.write(line) });
+
+/** All keys and values, ordered by key. What the feed's generations are called is left to chance. */
+async function contents(redis: RedisClient): Promise<{ key: string; value: unknown }[]> {
+  const keys = (await redis.keys("*")).toSorted();
+  return Promise.all(
+    keys.map(async (key) => {
+      if (Object.values<string>(feedGenerations).includes(key)) return { key, value: "set" };
+      const type = await redis.send("TYPE", [key]);
+      // Scores are times.
+      if (type === "zset") return { key, value: await redis.send("ZRANGE", [key, "0", "-1"]) };
+      return { key, value: type === "hash" ? await redis.hgetall(key) : await redis.get(key) };
+    }),
+  );
+}
 
 /** What a consumer sees of each key, in its order. Where in the log it lies, the two sources count differently. */
 function byKey(records: readonly { key: string; value: string }[]) {
