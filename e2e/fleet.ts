@@ -1,0 +1,232 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { migrate } from "@flick/db/migrate.ts";
+import { createApiClient, type ApiClient } from "@flick/dev/api-client.ts";
+import { freePorts, host } from "@flick/dev/ports.ts";
+import { startProgram, type Program, type ProgramSpec } from "@flick/dev/program.ts";
+import {
+  cdcSpec,
+  gatewaySpec,
+  originSpec,
+  ossStoreSpec,
+  upstashFrontSpec,
+  workerSpec,
+  type ProgramSettings,
+} from "@flick/dev/programs.ts";
+import { startMariadb, startRedis, type TestServer } from "@flick/dev/testing.ts";
+import { instancesKey } from "@flick/proto/instances.ts";
+import { RedisClient } from "bun";
+
+import { atFullSpeed, configure } from "./running-stack.ts";
+import { startServiceAddress } from "./service-address.ts";
+
+export interface Fleet {
+  mysqlUrl: string;
+  redis: TestServer;
+  /** A folder for the test's files, gone after `stop`. */
+  dir: string;
+  origins: FleetProgram[];
+  workers: FleetProgram[];
+  gateways: FleetProgram[];
+  cdc: FleetProgram;
+  /** Makes a call through one of the gateways, each in its turn. */
+  call<T>(work: (api: ApiClient) => Promise<T>): Promise<T>;
+  /**
+   * Restarts every program, one after the other, as an operator would: an origin's successor serves before it stops, and a gateway gets no more
+   * calls when it stops.
+   */
+  restartAll(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface FleetProgram {
+  name: string;
+  /** Messages of its log, with those of its predecessors. */
+  log: Record<string, unknown>[];
+  /** How each of its predecessors ended. */
+  ends: string[];
+  kill(): Promise<void>;
+  start(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+const secret = "known-to-every-test-of-the-fleet";
+const gatewayCallsEndWithinMs = 10_000;
+
+/**
+ * Flick on several processes of each kind, over servers of its own: origins that serve different services, and so have to call each other
+ * over the network, media workers and gateways.
+ *
+ * @param options.services what each of the origins serves.
+ * @param options.eventLogEnv tells the programs which event log to use.
+ */
+export async function startFleet(options: {
+  services: readonly string[];
+  workers: number;
+  gateways: number;
+  eventLogEnv?: Record<string, string>;
+}): Promise<Fleet> {
+  const { eventLogEnv = {} } = options;
+  const dir = await mkdtemp(join(tmpdir(), "flick-fleet-"));
+  const [mariadb, redis, [ossPort = 0, upstashPort = 0]] = await Promise.all([
+    startMariadb({ dir: join(dir, "mysql") }),
+    startRedis({ dir: join(dir, "redis") }),
+    freePorts(2),
+  ]);
+  const oss = { region: "local", bucket: "flick", accessKeyId: "fleet", accessKeySecret: secret };
+  const upstash = { url: `http://${host}:${upstashPort}`, token: secret };
+  const address = startServiceAddress(redis.url);
+  const announced = new RedisClient(redis.url);
+  let nodes = 0;
+
+  const settings = async (name: string): Promise<ProgramSettings> => {
+    const [port = 0] = await freePorts(1);
+    return {
+      mysqlUrl: mariadb.url,
+      redisUrl: redis.url,
+      ossUrl: `http://localhost:${ossPort}`,
+      ossPublicUrl: `http://${host}:${ossPort}`,
+      oss,
+      upstash,
+      jwtKeyFile: join(dir, "jwt.json"),
+      serviceTokenSecret: secret,
+      workDir: join(dir, name),
+      maxUploadBytes: 16 * 1024 * 1024,
+      logLevel: "info",
+      ports: { gateway: port, origin: port, worker: port },
+    };
+  };
+  const servers = [
+    { ...ossStoreSpec({ port: ossPort, dir: join(dir, "oss"), oss }) },
+    upstashFrontSpec({ port: upstashPort, token: upstash.token, redisUrl: redis.url }),
+  ].map((spec) => startProgram(spec, () => {}));
+  await Promise.all([
+    migrate(mariadb.url),
+    configure(redis.url, atFullSpeed),
+    ...servers.map((program) => program.ready),
+  ]);
+
+  const serviceUrls = Object.fromEntries(
+    ["USER", "VIDEO", "FAVORITE", "COMMENT", "RELATION", "MESSAGE"].map((name) => [`${name}_SERVICE_URL`, address.url]),
+  );
+  const program = (name: string, describe: () => Promise<ProgramSpec>) => fleetProgram(name, describe);
+  const origins = options.services.map((services, index) =>
+    program(`origin ${index}`, async () => {
+      const spec = originSpec(await settings("origin"));
+      const url = spec.env?.["ADVERTISE_URL"] ?? "";
+      const node = { SERVICES: services, NODE_ID: String(nodes++ % 32), LINGER_MS: "3000" };
+      return {
+        ...spec,
+        env: { ...spec.env, ...serviceUrls, ...eventLogEnv, ...node },
+        probe: async () => (await spec.probe?.()) === true && (await announced.hexists(instancesKey, url)),
+        stopWithinMs: 20_000,
+      };
+    }),
+  );
+  const workers = Array.from({ length: options.workers }, (_, index) =>
+    program(`worker ${index}`, async () => {
+      const spec = workerSpec(await settings(`work-${index}`));
+      return { ...spec, env: { ...spec.env, ...eventLogEnv, ORIGIN_URL: address.url, CONCURRENCY: "1" } };
+    }),
+  );
+  const cdc = program("cdc", async () => {
+    const spec = cdcSpec(await settings("cdc"));
+    return { ...spec, env: { ...spec.env, ...eventLogEnv }, stopWithinMs: 5_000 };
+  });
+  const clients = new Map<FleetProgram, { api: ApiClient; calls: number }>();
+  const gateways = Array.from({ length: options.gateways }, (_, index) =>
+    program(`gateway ${index}`, async () => {
+      const own = await settings("gateway");
+      const spec = gatewaySpec(own);
+      clients.set(gateways[index] as FleetProgram, {
+        api: createApiClient(`http://${host}:${own.ports.gateway}`),
+        calls: 0,
+      });
+      return { ...spec, env: { ...spec.env, ORIGIN_URL: address.url } };
+    }),
+  );
+  const inRotation = new Set(gateways);
+  let turn = 0;
+  await Promise.all(origins.map((origin) => origin.start()));
+  await Promise.all([...workers, ...gateways, cdc].map((each) => each.start()));
+
+  return {
+    mysqlUrl: mariadb.url,
+    redis,
+    dir,
+    origins,
+    workers,
+    gateways,
+    cdc,
+    async call(work) {
+      const open = gateways.filter((gateway) => inRotation.has(gateway));
+      const client = clients.get(open[turn++ % open.length] as FleetProgram);
+      if (!client) throw new Error("no gateway is there");
+      client.calls++;
+      try {
+        return await work(client.api);
+      } finally {
+        client.calls--;
+      }
+    },
+    async restartAll() {
+      for (const origin of origins) await origin.start();
+      for (const each of [...workers, cdc]) {
+        await each.stop();
+        await each.start();
+      }
+      for (const gateway of gateways) {
+        inRotation.delete(gateway);
+        const deadline = Date.now() + gatewayCallsEndWithinMs;
+        while ((clients.get(gateway)?.calls ?? 0) > 0 && Date.now() < deadline) await Bun.sleep(10);
+        await gateway.stop();
+        await gateway.start();
+        inRotation.add(gateway);
+      }
+    },
+    async stop() {
+      for (const some of [gateways, workers, origins, [cdc]]) await Promise.all(some.map((each) => each.kill()));
+      announced.close();
+      await address.stop();
+      await Promise.all([...servers.map((server) => server.stop()), mariadb.stop(), redis.stop()]);
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}
+
+/** `start` while it runs starts a successor, and stops the predecessor when that is ready. */
+function fleetProgram(name: string, describe: () => Promise<ProgramSpec>): FleetProgram {
+  const log: FleetProgram["log"] = [];
+  const ends: string[] = [];
+  let current: Program | undefined;
+  const end = async (how: (program: Program) => Promise<void> | void) => {
+    const program = current;
+    if (!program) return;
+    current = undefined;
+    await how(program);
+    ends.push((await program.exited).how);
+  };
+  return {
+    name,
+    log,
+    ends,
+    kill: () => end((program) => program.kill()),
+    stop: () => end((program) => program.stop()),
+    async start() {
+      const next = startProgram(await describe(), (line) => log.push(readLine(line)));
+      await next.ready;
+      await end((program) => program.stop());
+      current = next;
+    },
+  };
+}
+
+function readLine(line: string): Record<string, unknown> {
+  try {
+    return JSON.parse(line) as Record<string, unknown>;
+  } catch {
+    return { message: line };
+  }
+}
