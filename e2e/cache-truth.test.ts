@@ -71,7 +71,7 @@ test("an origin killed between commits and deletions leaves nothing in the cache
     // The feed would be answered without it.
     const { token } = people[0] as Person;
     while ((await flick.api.publishList(token).catch(() => null)) === null) await Bun.sleep(50);
-    await drained(eventLog, flick.signUp);
+    await drained(eventLog, flick.stack.urls);
     const audit = await auditCache(flick.stack.urls);
     expect(audit.lies).toEqual([]);
     compared += audit.compared;

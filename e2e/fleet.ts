@@ -15,7 +15,7 @@ import {
   workerSpec,
   type ProgramSettings,
 } from "@flick/dev/programs.ts";
-import { startMariadb, startRedis, type TestServer } from "@flick/dev/testing.ts";
+import { startMariadb, startRedis } from "@flick/dev/testing.ts";
 import { instancesKey } from "@flick/proto/instances.ts";
 import { RedisClient } from "bun";
 
@@ -23,8 +23,7 @@ import { atFullSpeed, configure } from "./running-stack.ts";
 import { startServiceAddress } from "./service-address.ts";
 
 export interface Fleet {
-  mysqlUrl: string;
-  redis: TestServer;
+  urls: { mysql: string; redis: string };
   /** A folder for the test's files, gone after `stop`. */
   dir: string;
   origins: FleetProgram[];
@@ -153,8 +152,7 @@ export async function startFleet(options: {
   await Promise.all([...workers, ...gateways, cdc].map((each) => each.start()));
 
   return {
-    mysqlUrl: mariadb.url,
-    redis,
+    urls: { mysql: mariadb.url, redis: redis.url },
     dir,
     origins,
     workers,

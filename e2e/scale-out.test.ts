@@ -27,7 +27,7 @@ beforeAll(async () => {
     gateways: 2,
   });
   const log = createLog({ program: "tests", write: () => {} });
-  eventLog = createRedisStreamsEventLog({ url: fleet.redis.url, log });
+  eventLog = createRedisStreamsEventLog({ url: fleet.urls.redis, log });
   const path = join(fleet.dir, "clip.mp4");
   await ffmpeg("-f", "lavfi", "-i", "testsrc2=size=160x284:rate=10", "-t", "1", "-pix_fmt", "yuv420p", path);
   clip = Bun.file(path);
@@ -89,26 +89,26 @@ test("services in different processes make one page, and two workers share the j
 });
 
 test("the consumers of all origins are one group: each change is worked through once", async () => {
-  await drained(eventLog, signUp);
+  await drained(eventLog, fleet.urls);
   const changes = 60;
   const before = await deletions();
   // Written by nobody who would delete anything.
-  const mysql = await createConnection({ uri: fleet.mysqlUrl });
+  const mysql = await createConnection({ uri: fleet.urls.mysql });
   for (let i = 1; i <= changes; i++) {
     await mysql.query("INSERT INTO follows (follower_id, followee_id, id) VALUES (?, ?, ?)", [i, i + 1, i]);
   }
   await mysql.query("DELETE FROM follows WHERE follower_id <= ?", [changes]);
   await mysql.end();
-  await drained(eventLog, signUp);
+  await drained(eventLog, fleet.urls);
   const made = (await deletions()) - before;
-  // The accounts that the waiting signs up are changes too.
+  // Waiting makes changes too.
   expect(made).toBeGreaterThanOrEqual(2 * changes);
   expect(made).toBeLessThan(2 * changes + 10);
 });
 
 /** Commands of Redis that have deleted something so far. */
 async function deletions(): Promise<number> {
-  const redis = new RedisClient(fleet.redis.url);
+  const redis = new RedisClient(fleet.urls.redis);
   const stats = String(await redis.send("INFO", ["commandstats"]));
   redis.close();
   return Number(/cmdstat_del:calls=(\d+)/.exec(stats)?.[1] ?? 0);
@@ -141,7 +141,7 @@ test("all of it restarted in turn under load fails no read, loses no write and n
   expect(jobs).toHaveLength(new Set(jobs).size);
   expect(jobs.length - before).toBe(published.length);
 
-  await drained(eventLog, signUp);
+  await drained(eventLog, fleet.urls);
   const lists = await Promise.all(people.map(({ token }) => fleet.call((api) => api.publishList(token))));
   const shown = lists.flatMap((list) => list.video_list).filter(({ id }) => videos.includes(id));
   for (const { id, comment_count, favorite_count } of shown) {
@@ -149,7 +149,7 @@ test("all of it restarted in turn under load fails no read, loses no write and n
     expect([id, comment_count, favorite_count]).toEqual([id, load.comments.get(id) ?? 0, fans.length]);
   }
   expect(shown).toHaveLength(2);
-  const audit = await auditCache({ mysql: fleet.mysqlUrl, redis: fleet.redis.url });
+  const audit = await auditCache(fleet.urls);
   expect(audit.lies).toEqual([]);
   expect(audit.compared).toBeGreaterThan(5);
   const seconds = Math.round((performance.now() - began) / 1000);
