@@ -15,7 +15,10 @@ import {
   workerSpec,
   type ProgramSettings,
 } from "@flick/dev/programs.ts";
-import { startMariadb, startRedis } from "@flick/dev/testing.ts";
+import { startMariadb, startRedis, type TestServer } from "@flick/dev/testing.ts";
+import type { EventLog } from "@flick/platform/event-log/event-log.ts";
+import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
+import { createLog } from "@flick/platform/log.ts";
 import { instancesKey } from "@flick/proto/instances.ts";
 import { RedisClient } from "bun";
 
@@ -30,11 +33,15 @@ export interface Fleet {
   workers: FleetProgram[];
   gateways: FleetProgram[];
   cdc: FleetProgram;
+  /** What all of them tell each other through. */
+  eventLog: EventLog;
+  /** Null when the event log is Redis Streams. */
+  kafka: TestServer | null;
   /** Makes a call through one of the gateways, each in its turn. */
   call<T>(work: (api: ApiClient) => Promise<T>): Promise<T>;
   /**
-   * Restarts every program, one after the other, as an operator would: an origin's successor serves before it stops, and a gateway gets no more
-   * calls when it stops.
+   * Restarts every program as an operator would, one of each kind at a time: an origin's successor serves before it stops, and a gateway
+   * gets no more calls when it stops.
    */
   restartAll(): Promise<void>;
   stop(): Promise<void>;
@@ -78,6 +85,10 @@ export async function startFleet(options: {
   const upstash = { url: `http://${host}:${upstashPort}`, token: secret };
   const address = startServiceAddress(redis.url);
   const announced = new RedisClient(redis.url);
+  const eventLog = createRedisStreamsEventLog({
+    url: redis.url,
+    log: createLog({ program: "tests", write: () => {} }),
+  });
   let nodes = 0;
 
   const settings = async (name: string): Promise<ProgramSettings> => {
@@ -154,6 +165,8 @@ export async function startFleet(options: {
   return {
     urls: { mysql: mariadb.url, redis: redis.url },
     dir,
+    eventLog,
+    kafka: null,
     origins,
     workers,
     gateways,
@@ -170,28 +183,35 @@ export async function startFleet(options: {
       }
     },
     async restartAll() {
-      for (const origin of origins) await origin.start();
-      for (const each of [...workers, cdc]) {
-        await each.stop();
-        await each.start();
-      }
-      for (const gateway of gateways) {
-        inRotation.delete(gateway);
-        const deadline = Date.now() + gatewayCallsEndWithinMs;
-        while ((clients.get(gateway)?.calls ?? 0) > 0 && Date.now() < deadline) await Bun.sleep(10);
-        await gateway.stop();
-        await gateway.start();
-        inRotation.add(gateway);
-      }
+      await Promise.all([
+        eachInTurn(origins, (origin) => origin.start()),
+        eachInTurn([...workers, cdc], async (each) => {
+          await each.stop();
+          await each.start();
+        }),
+        eachInTurn(gateways, async (gateway) => {
+          inRotation.delete(gateway);
+          const deadline = Date.now() + gatewayCallsEndWithinMs;
+          while ((clients.get(gateway)?.calls ?? 0) > 0 && Date.now() < deadline) await Bun.sleep(10);
+          await gateway.stop();
+          await gateway.start();
+          inRotation.add(gateway);
+        }),
+      ]);
     },
     async stop() {
       for (const some of [gateways, workers, origins, [cdc]]) await Promise.all(some.map((each) => each.kill()));
       announced.close();
+      await eventLog.close();
       await address.stop();
       await Promise.all([...servers.map((server) => server.stop()), mariadb.stop(), redis.stop()]);
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+async function eachInTurn<T>(all: readonly T[], work: (one: T) => Promise<void>): Promise<void> {
+  for (const one of all) await work(one);
 }
 
 /** `start` while it runs starts a successor, and stops the predecessor when that is ready. */
