@@ -15,9 +15,11 @@ import {
   workerSpec,
   type ProgramSettings,
 } from "@flick/dev/programs.ts";
-import { startMariadb, startRedis, type TestServer } from "@flick/dev/testing.ts";
+import { startKafka, startMariadb, startRedis, type TestServer } from "@flick/dev/testing.ts";
+import { readEnv } from "@flick/platform/env.ts";
 import type { EventLog } from "@flick/platform/event-log/event-log.ts";
-import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
+import { kafkaEnv, openEventLog } from "@flick/platform/event-log/open.ts";
+import { topics } from "@flick/platform/event-log/topics.ts";
 import { createLog } from "@flick/platform/log.ts";
 import { instancesKey } from "@flick/proto/instances.ts";
 import { RedisClient } from "bun";
@@ -33,6 +35,8 @@ export interface Fleet {
   workers: FleetProgram[];
   gateways: FleetProgram[];
   cdc: FleetProgram;
+  /** By worker: the tags of the videos of which it has logged this, such as `job taken` or `job ready`. */
+  jobs(message: string): string[][];
   /** What all of them tell each other through. */
   eventLog: EventLog;
   /** Null when the event log is Redis Streams. */
@@ -59,36 +63,37 @@ export interface FleetProgram {
 }
 
 const secret = "known-to-every-test-of-the-fleet";
-const gatewayCallsEndWithinMs = 10_000;
+const gatewayCallsEndWithinMs = 60_000;
 
 /**
  * Flick on several processes of each kind, over servers of its own: origins that serve different services, and so have to call each other
  * over the network, media workers and gateways.
  *
  * @param options.services what each of the origins serves.
- * @param options.eventLogEnv tells the programs which event log to use.
+ * @param options.kafka has the event log on a Kafka of the fleet's own, in place of Redis.
  */
 export async function startFleet(options: {
   services: readonly string[];
   workers: number;
   gateways: number;
-  eventLogEnv?: Record<string, string>;
+  kafka: boolean;
 }): Promise<Fleet> {
-  const { eventLogEnv = {} } = options;
   const dir = await mkdtemp(join(tmpdir(), "flick-fleet-"));
-  const [mariadb, redis, [ossPort = 0, upstashPort = 0]] = await Promise.all([
+  const [mariadb, redis, kafka, [ossPort = 0, upstashPort = 0]] = await Promise.all([
     startMariadb({ dir: join(dir, "mysql") }),
     startRedis({ dir: join(dir, "redis") }),
+    options.kafka ? startKafka({ dir: join(dir, "kafka") }) : null,
     freePorts(2),
   ]);
   const oss = { region: "local", bucket: "flick", accessKeyId: "fleet", accessKeySecret: secret };
   const upstash = { url: `http://${host}:${upstashPort}`, token: secret };
   const address = startServiceAddress(redis.url);
   const announced = new RedisClient(redis.url);
-  const eventLog = createRedisStreamsEventLog({
-    url: redis.url,
-    log: createLog({ program: "tests", write: () => {} }),
-  });
+  const kafkaVariables: Record<string, string> = kafka ? { KAFKA_BROKERS: kafka.url } : {};
+  const eventLog = openEventLog(
+    { REDIS_URL: redis.url, ...readEnv(kafkaEnv, kafkaVariables) },
+    createLog({ program: "tests", write: () => {} }),
+  );
   let nodes = 0;
 
   const settings = async (name: string): Promise<ProgramSettings> => {
@@ -96,6 +101,7 @@ export async function startFleet(options: {
     return {
       mysqlUrl: mariadb.url,
       redisUrl: redis.url,
+      kafka: kafkaVariables,
       ossUrl: `http://localhost:${ossPort}`,
       ossPublicUrl: `http://${host}:${ossPort}`,
       oss,
@@ -114,6 +120,7 @@ export async function startFleet(options: {
   ].map((spec) => startProgram(spec, () => {}));
   await Promise.all([
     migrate(mariadb.url),
+    eventLog.createTopics(topics),
     configure(redis.url, atFullSpeed),
     ...servers.map((program) => program.ready),
   ]);
@@ -129,7 +136,7 @@ export async function startFleet(options: {
       const node = { SERVICES: services, NODE_ID: String(nodes++ % 32), LINGER_MS: "3000" };
       return {
         ...spec,
-        env: { ...spec.env, ...serviceUrls, ...eventLogEnv, ...node },
+        env: { ...spec.env, ...serviceUrls, ...node },
         probe: async () => (await spec.probe?.()) === true && (await announced.hexists(instancesKey, url)),
         stopWithinMs: 20_000,
       };
@@ -138,12 +145,12 @@ export async function startFleet(options: {
   const workers = Array.from({ length: options.workers }, (_, index) =>
     program(`worker ${index}`, async () => {
       const spec = workerSpec(await settings(`work-${index}`));
-      return { ...spec, env: { ...spec.env, ...eventLogEnv, ORIGIN_URL: address.url, CONCURRENCY: "1" } };
+      return { ...spec, env: { ...spec.env, ORIGIN_URL: address.url, CONCURRENCY: "1" } };
     }),
   );
   const cdc = program("cdc", async () => {
     const spec = cdcSpec(await settings("cdc"));
-    return { ...spec, env: { ...spec.env, ...eventLogEnv }, stopWithinMs: 5_000 };
+    return { ...spec, stopWithinMs: 5_000 };
   });
   const clients = new Map<FleetProgram, { api: ApiClient; calls: number }>();
   const gateways = Array.from({ length: options.gateways }, (_, index) =>
@@ -166,11 +173,13 @@ export async function startFleet(options: {
     urls: { mysql: mariadb.url, redis: redis.url },
     dir,
     eventLog,
-    kafka: null,
+    kafka,
     origins,
     workers,
     gateways,
     cdc,
+    jobs: (message) =>
+      workers.map(({ log }) => log.filter((line) => line["message"] === message).map(({ video }) => String(video))),
     async call(work) {
       const open = gateways.filter((gateway) => inRotation.has(gateway));
       const client = clients.get(open[turn++ % open.length] as FleetProgram);
@@ -204,7 +213,7 @@ export async function startFleet(options: {
       announced.close();
       await eventLog.close();
       await address.stop();
-      await Promise.all([...servers.map((server) => server.stop()), mariadb.stop(), redis.stop()]);
+      await Promise.all([...servers.map((server) => server.stop()), mariadb.stop(), redis.stop(), kafka?.stop()]);
       await rm(dir, { recursive: true, force: true });
     },
   };
@@ -234,7 +243,9 @@ function fleetProgram(name: string, describe: () => Promise<ProgramSpec>): Fleet
     stop: () => end((program) => program.stop()),
     async start() {
       const next = startProgram(await describe(), (line) => log.push(readLine(line)));
-      await next.ready;
+      await next.ready.catch((error: unknown) => {
+        throw new Error(`${name} does not start; it said ${JSON.stringify(log.slice(-5))}`, { cause: error });
+      });
       await end((program) => program.stop());
       current = next;
     },
