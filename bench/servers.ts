@@ -14,7 +14,13 @@ const password = "only-for-measuring";
  * A MariaDB that has each commit on the disk before it acknowledges it (`sync_binlog=1`, `innodb_flush_log_at_trx_commit=1`) and a
  * Redis, both empty. They are gone when this process ends.
  */
-export async function startDurableServers(): Promise<{ mysqlUrl: string; redisUrl: string; stop(): Promise<void> }> {
+export async function startDurableServers(): Promise<{
+  mysqlUrl: string;
+  redisUrl: string;
+  /** Of their files. */
+  dir: string;
+  stop(): Promise<void>;
+}> {
   const { dir, watch } = createGuard(await mkdtemp(join(tmpdir(), "flick-bench-")));
   const [mysqlPort = 0, redisPort = 0] = await freePorts(2);
   const mysql = { dir: join(dir, "mysql"), port: mysqlPort, password, durable: true };
@@ -31,6 +37,7 @@ export async function startDurableServers(): Promise<{ mysqlUrl: string; redisUr
   return {
     mysqlUrl: mariadbUrl(mysql),
     redisUrl: redisUrl(redis),
+    dir,
     async stop() {
       await Promise.all(programs.map((program) => program.stop()));
     },

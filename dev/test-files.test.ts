@@ -44,7 +44,7 @@ test.each([
   ["crash.test.ts", "ended with no result (SIGKILL)"],
   ["empty.test.ts", "holds no tests"],
 ] as const)("%s counts as one failure, with the reason", async (file, problem) => {
-  expect(await run([file])).toEqual([{ file, problem, passed: 0, failed: 1, skipped: 0 }]);
+  expect(await run([file])).toEqual([{ file, problem, passed: 0, failed: 1, skipped: 0, seconds: expect.any(Number) }]);
 });
 
 test("an error outside of the tests fails a file whose tests passed", async () => {
@@ -55,6 +55,7 @@ test("an error outside of the tests fails a file whose tests passed", async () =
 test("a file that hangs is killed and named after its time", async () => {
   const [result] = await run(["hanging.test.ts"], { fileLimitMs: 500 });
   expect(result?.problem).toBe("ended with no result (took longer than 0.5 s)");
+  expect(result?.seconds).toBeGreaterThan(0.4);
   expect(printed).toContain("waiting");
 });
 

@@ -14,6 +14,8 @@ export interface FileResult extends TestCounts {
   file: string;
   /** Why the file counts as failed although none of its tests did; null for any other. */
   problem: string | null;
+  /** How long it ran. */
+  seconds: number;
 }
 
 export interface TestRunOptions {
@@ -68,10 +70,12 @@ async function runFile(
 ): Promise<FileResult> {
   const reporter = ["--reporter=junit", `--reporter-outfile=${report}`];
   const command = [process.execPath, "test", `./${file}`, ...reporter];
+  const began = performance.now();
   const program = startProgram({ name: "test", command, env, cwd }, writeLine);
   const end = await endOf(program, signal, fileLimitMs);
+  const seconds = (performance.now() - began) / 1000;
   const counts = await readCounts(report);
-  return { file, ...judge(counts, end) };
+  return { file, seconds, ...judge(counts, end) };
 }
 
 /** How it ended: `exit code 0`, or what went wrong. */
@@ -91,7 +95,7 @@ async function endOf(program: Program, signal: AbortSignal | undefined, limitMs:
   return reason ?? how;
 }
 
-function judge(counts: TestCounts | null, end: string): Omit<FileResult, "file"> {
+function judge(counts: TestCounts | null, end: string): Omit<FileResult, "file" | "seconds"> {
   if (counts === null) {
     const problem = end === "exit code 0" ? "holds no tests" : `ended with no result (${end})`;
     return { passed: 0, failed: 1, skipped: 0, problem };

@@ -25,8 +25,11 @@ const packages = ["edge-gateway", "origin-services", "media-worker", "db", "plat
 const exclusive = (file: string) => file.startsWith("e2e/") || file === "dev/stack.test.ts";
 
 const maxSecondAttempts = 3;
+/** Files that a whole run names because they took the longest. */
+const namedSlowest = 15;
 
 async function main(filters: string[]): Promise<number> {
+  const began = performance.now();
   const interrupt = onInterrupt();
   const files = await findTestFiles(filters);
   if (files.length === 0) return conclude([], false);
@@ -45,6 +48,7 @@ async function main(filters: string[]): Promise<number> {
     )),
     ...(await runTestFiles(files.filter(exclusive), { ...options, jobs: 1 })),
   ];
+  if (filters.length === 0) write(slowest(results, (performance.now() - began) / 1000));
   return conclude([...checked, ...(await tryAgain(results, { ...options, jobs: 1 }))], interrupt.aborted);
 }
 
@@ -70,7 +74,16 @@ async function check(): Promise<FileResult[]> {
     failed: problem === null ? 0 : 1,
     skipped: 0,
     problem: null,
+    seconds: 0,
   }));
+}
+
+/** Where the time went: the files that took the longest, and how long they took together. */
+function slowest(results: readonly FileResult[], seconds: number): string {
+  const named = results.toSorted((one, other) => other.seconds - one.seconds).slice(0, namedSlowest);
+  const together = named.reduce((sum, file) => sum + file.seconds, 0);
+  const lines = named.map((file) => `  ${file.seconds.toFixed(1).padStart(6)} s  ${file.file}\n`);
+  return `\nOf ${Math.round(seconds)} s, ${Math.round(together)} s in these files:\n${lines.join("")}`;
 }
 
 async function findTestFiles(filters: readonly string[]): Promise<string[]> {

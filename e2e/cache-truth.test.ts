@@ -1,24 +1,29 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 
+import type { EventLog } from "@flick/platform/event-log/event-log.ts";
 import { createRedisStreamsEventLog } from "@flick/platform/event-log/redis-streams.ts";
 import { createLog } from "@flick/platform/log.ts";
 
 import { auditCache } from "./cache-audit.ts";
+import { drained } from "./change-log.ts";
 import { atFullSpeed, ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
 
 type Person = Awaited<ReturnType<RunningStack["signUp"]>>;
 
 const rounds = 4;
 const burstMs = 1_500;
-const topics = ["favorites", "video_favorite_counts", "user_favorite_counts", "comments", "video_comment_counts"];
-const moreTopics = ["follows", "follow_counts", "videos", "work_counts", "users"];
 
 let flick: RunningStack;
 let people: Person[];
 let videos: number[];
+let eventLog: EventLog;
 beforeAll(async () => {
   flick = await runStack({ gateway: atFullSpeed });
+  eventLog = createRedisStreamsEventLog({
+    url: flick.stack.urls.redis,
+    log: createLog({ program: "tests", write: () => {} }),
+  });
   people = await Promise.all(Array.from({ length: 6 }, () => flick.signUp()));
   const clip = join(flick.dir, "clip.mp4");
   await ffmpeg("-f", "lavfi", "-i", "testsrc2=size=160x284:rate=10", "-t", "1", "-pix_fmt", "yuv420p", clip);
@@ -27,7 +32,10 @@ beforeAll(async () => {
   );
   await Promise.all(videos.map((id, index) => flick.settled(people[index]?.token ?? "", id)));
 }, 120_000);
-afterAll(() => flick.stop(), 30_000);
+afterAll(async () => {
+  await eventLog.close();
+  await flick.stop();
+}, 30_000);
 
 const any = <T>(all: T[]): T => all[Math.floor(Math.random() * all.length)] as T;
 const action = () => any<1 | 2>([1, 2]);
@@ -51,26 +59,6 @@ async function live(me: Person, until: number): Promise<void> {
   }
 }
 
-/** Waits until the change log holds everything that has been written, and the cache's consumers have worked through it. */
-async function drained(): Promise<void> {
-  const log = createRedisStreamsEventLog({
-    url: flick.stack.urls.redis,
-    log: createLog({ program: "tests", write: () => {} }),
-  });
-  const marker = await flick.signUp();
-  const deadline = Date.now() + 30_000;
-  const caughtUp = async () => {
-    if ((await log.last("cdc.users"))?.key !== String(marker.user_id)) return false;
-    const lags = await Promise.all([...topics, ...moreTopics].map((table) => log.lag(`cdc.${table}`, "cache")));
-    return lags.every((lag) => lag === 0);
-  };
-  while (!(await caughtUp())) {
-    if (Date.now() > deadline) throw new Error(`the change log was not drained:\n${flick.printed().slice(-3000)}`);
-    await Bun.sleep(50);
-  }
-  await log.close();
-}
-
 test("an origin killed between commits and deletions leaves nothing in the cache that the database does not say", async () => {
   let compared = 0;
   for (let round = 0; round < rounds; round++) {
@@ -83,7 +71,7 @@ test("an origin killed between commits and deletions leaves nothing in the cache
     // The feed would be answered without it.
     const { token } = people[0] as Person;
     while ((await flick.api.publishList(token).catch(() => null)) === null) await Bun.sleep(50);
-    await drained();
+    await drained(eventLog, flick.stack.urls);
     const audit = await auditCache(flick.stack.urls);
     expect(audit.lies).toEqual([]);
     compared += audit.compared;

@@ -124,7 +124,8 @@ export async function runStack(options: { gateway?: object; kafka?: boolean } = 
   };
 }
 
-async function configure(redisUrl: string, settings: object | undefined): Promise<void> {
+/** Stores a live configuration of the gateway. */
+export async function configure(redisUrl: string, settings: object | undefined): Promise<void> {
   if (!settings) return;
   const log = createLog({ program: "tests", level: "error" });
   const connection = createRedisConnection({ url: redisUrl, log, timeoutMs: 5_000 });

@@ -19,5 +19,10 @@ export const cacheKeys = {
   messages: (one: number, other: number) => `message::history::${Math.min(one, other)}:${Math.max(one, other)}`,
 };
 
+const prefixes = new Set(Object.values(cacheKeys).map((keyOf) => keyOf(0, 0).split("::")[0]));
+
+/** Is it one of {@link cacheKeys}, which may be deleted at any time? */
+export const isCacheKey = (key: string): boolean => prefixes.has(key.split("::")[0]);
+
 /** Where the token of the one reader is that may fill a key. */
 export const leaseOf = (key: string): string => `lease::${key}`;

@@ -90,7 +90,9 @@ export function createBinlogTailer(options: BinlogTailerOptions): BinlogTailer {
         if (stopping.signal.aborted) return;
         if (Date.now() - startedAt > steadyMs) failures = 0;
         if (error instanceof PositionGone) {
+          const hint = "what they should have done has to be made good: bun run resync (docs/deploy.md)";
           log.error("the stored position is gone, changes may be lost: starting at the server's oldest binlog", {
+            hint,
             error,
           });
           fromOldest = true;
