@@ -29,7 +29,9 @@ export function separateCommands(runs: readonly FfmpegRun[], made: MadeFiles): s
       return [
         [
           ...words("-i input -map 0:v -map 0:a"),
-          ...[...scaled, ...withoutMap(picture.options), ...soundOptions],
+          ...scaled,
+          ...withoutMap(picture.options),
+          ...soundOptions,
           ...words(`-movflags +faststart s${width}.mp4`),
         ],
         words(`-i s${width}.mp4 -c copy ${hls} s${width}.m3u8`),

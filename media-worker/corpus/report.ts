@@ -26,21 +26,27 @@ export function table(results: readonly EntryResult[]): string {
 export async function makeSheet(results: readonly EntryResult[], kept: string, to: string): Promise<void> {
   const ready = results.filter(({ outcome }) => outcome.startsWith("ready"));
   const dir = await mkdtemp(join(kept, "sheet-"));
+  const { width, height } = cell;
+  const fitted = `scale=${width - 6}:${height - 6}:force_original_aspect_ratio=decrease,format=rgb24`;
+  const padded = `${fitted},pad=${width}:${height}:(ow-iw)/2:(oh-ih)/2:0x303030,setsar=1`;
+  const tiled = `tile=${columns}x${Math.ceil(ready.length / columns)}:color=0x303030`;
   try {
-    for (const [at, { entry }] of ready.entries()) await copyFile(join(kept, coverOf(entry)), join(dir, `${at}.jpg`));
-    const { width, height } = cell;
-    const fitted = `scale=${width - 6}:${height - 6}:force_original_aspect_ratio=decrease,format=rgb24`;
-    const padded = `pad=${width}:${height}:(ow-iw)/2:(oh-ih)/2:0x303030`;
-    const tiled = `tile=${columns}x${Math.ceil(ready.length / columns)}:color=0x303030`;
-    const filter = `${fitted},${padded},setsar=1,${tiled}`;
-    const input = ["-framerate", "1", "-start_number", "0", "-i", "%d.jpg"];
-    const command = ["ffmpeg", "-nostdin", "-v", "error", "-y", ...input, "-vf", filter, "-frames:v", "1", to];
-    const child = Bun.spawn(command, { cwd: dir, stdin: "ignore", stdout: "ignore", stderr: "pipe", timeout: limitMs });
-    const [complaint] = await Promise.all([child.stderr.text(), child.exited]);
-    if (child.exitCode !== 0) throw new Error(`the sheet could not be made: ${complaint}`);
+    // Each by itself: what follows takes pictures of one size only.
+    for (const [at, { entry }] of ready.entries()) {
+      await copyFile(join(kept, coverOf(entry)), join(dir, "cover.jpg"));
+      await ffmpeg(dir, ["-i", "cover.jpg", "-vf", padded, "-frames:v", "1", `${at}.png`]);
+    }
+    await ffmpeg(dir, ["-framerate", "1", "-start_number", "0", "-i", "%d.png", "-vf", tiled, "-frames:v", "1", to]);
   } finally {
     await rm(dir, { recursive: true, force: true });
   }
+}
+
+async function ffmpeg(cwd: string, args: string[]): Promise<void> {
+  const command = ["ffmpeg", "-nostdin", "-v", "error", "-y", ...args];
+  const child = Bun.spawn(command, { cwd, stdin: "ignore", stdout: "ignore", stderr: "pipe", timeout: limitMs });
+  const [complaint] = await Promise.all([child.stderr.text(), child.exited]);
+  if (child.exitCode !== 0) throw new Error(`the sheet could not be made: ${complaint}`);
 }
 
 function name({ name: given }: Entry): string {
