@@ -16,6 +16,8 @@ export interface KafkaOptions {
   port: number;
   /** Where the node reaches its own controller. */
   controllerPort: number;
+  /** Another way in, by TLS and with a password (SASL), for tests of clients that use them. */
+  secure?: { port: number; certificate: string; key: string; username: string; password: string };
 }
 
 /** What runs a node: found once, and the same for all of them. */
@@ -62,7 +64,14 @@ export async function prepareKafka(options: KafkaOptions, runtime: KafkaRuntime)
   );
   if (begun) return;
   await rm(dataDir(options), { recursive: true, force: true });
-  const command = [...javaCommand(runtime), "kafka.tools.StorageTool", "format", "--cluster-id", clusterId];
+  const { secure } = options;
+  const users = secure
+    ? ["256", "512"].flatMap((bits) => [
+        "--add-scram",
+        `SCRAM-SHA-${bits}=[name=${secure.username},password=${secure.password}]`,
+      ])
+    : [];
+  const command = [...javaCommand(runtime), "kafka.tools.StorageTool", "format", "--cluster-id", clusterId, ...users];
   const format = startProgram(
     { name: "kafka", command: [...command, "--config", configFile(options)], hides: () => true },
     () => {},
@@ -137,6 +146,29 @@ function configOf(options: KafkaOptions): string {
     "num.io.threads": 4,
     "group.coordinator.threads": 1,
   };
+  Object.assign(settings, secureSettings(options));
   const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
   return lines.join("");
+}
+
+/** A second listener; the first and the controller's are named again, since a list replaces a list. */
+function secureSettings({ port, controllerPort, secure }: KafkaOptions): Record<string, string> {
+  if (!secure) return {};
+  const listener = "listener.name.secure";
+  const login = "org.apache.kafka.common.security";
+  // In a file of properties a line ends a value.
+  const inOneLine = (pem: string) => pem.trim().replaceAll("\n", "\\n");
+  return {
+    listeners: `PLAINTEXT://${host}:${port},SECURE://${host}:${secure.port},CONTROLLER://${host}:${controllerPort}`,
+    "advertised.listeners": `PLAINTEXT://${host}:${port},SECURE://${host}:${secure.port}`,
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,CONTROLLER:PLAINTEXT",
+    "inter.broker.listener.name": "PLAINTEXT",
+    [`${listener}.ssl.keystore.type`]: "PEM",
+    [`${listener}.ssl.keystore.certificate.chain`]: inOneLine(secure.certificate),
+    [`${listener}.ssl.keystore.key`]: inOneLine(secure.key),
+    [`${listener}.sasl.enabled.mechanisms`]: "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512",
+    [`${listener}.plain.sasl.jaas.config`]: `${login}.plain.PlainLoginModule required user_${secure.username}="${secure.password}";`,
+    [`${listener}.scram-sha-256.sasl.jaas.config`]: `${login}.scram.ScramLoginModule required;`,
+    [`${listener}.scram-sha-512.sasl.jaas.config`]: `${login}.scram.ScramLoginModule required;`,
+  };
 }

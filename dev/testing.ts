@@ -6,7 +6,7 @@ import { readEnv, url } from "@flick/platform/env.ts";
 import * as v from "valibot";
 
 import { createGuard, type Guard } from "./guard.ts";
-import { findKafka, kafkaBrokers, kafkaSpec, prepareKafka } from "./kafka.ts";
+import { findKafka, kafkaBrokers, kafkaSpec, prepareKafka, type KafkaOptions } from "./kafka.ts";
 import { mariadbSpec, mariadbUrl, prepareMariadb } from "./mariadb.ts";
 import { freePorts } from "./ports.ts";
 import { startProgram, type ProgramSpec } from "./program.ts";
@@ -63,10 +63,10 @@ export async function startRedis(options: { dir: string; port?: number }): Promi
  * A Kafka of the test's own; `url` is what KAFKA_BROKERS takes. Its files stay in `dir`, which is the test's to remove after `stop`.
  * Tests find out whether there can be one by `describeWithKafka`.
  */
-export async function startKafka(options: { dir: string }): Promise<TestServer> {
+export async function startKafka(options: Pick<KafkaOptions, "dir" | "secure">): Promise<TestServer> {
   const runtime = await findKafka();
   const [port = 0, controllerPort = 0] = await freePorts(2);
-  const settings = { dir: options.dir, port, controllerPort };
+  const settings = { ...options, port, controllerPort };
   await prepareKafka(settings, runtime);
   return startServer(kafkaSpec(settings, runtime), kafkaBrokers(settings));
 }

@@ -44,6 +44,8 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
   let consumer: Consumer | null = null;
   let commitOffsets: EachBatchPayload["commitOffsetsIfNecessary"] | null = null;
   let memberId = "";
+  /** Counts joins, those that have begun and those that are done. */
+  let joins = 0;
   let aliveAt = Date.now();
   let silent = false;
   const leaving = new AbortController();
@@ -129,6 +131,7 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
 
   function aboutToJoin(): { owned: Partitions; busy: Partitions } {
     work.hold();
+    joins++;
     const list = (some: HeldPartition[]): Partitions => {
       const byTopic = Map.groupBy(some, ({ topic }) => topic);
       return Object.fromEntries([...byTopic].map(([topic, of]) => [topic, of.map(({ number }) => number)]));
@@ -145,28 +148,31 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     const sameMember = id === memberId;
     memberId = id;
     const kept = [...partitions.values()];
-    const added: HeldPartition[] = [];
+    // Those of which it was not found out yet how far they are, because the group was put together again at once.
+    const added = kept.filter(({ inherited }) => inherited === null);
     for (const [topic, numbers] of Object.entries(assignment)) {
       for (const number of numbers) {
         if (partitions.has(`${topic} ${number}`)) continue;
         const partition = createHeldPartition(topic, number);
         partitions.set(`${topic} ${number}`, partition);
         added.push(partition);
+        // It may have been paused when it was here before.
+        consumer?.resume([{ topic, partitions: [number] }]);
       }
     }
     for (const { topic, number, next } of kept) {
       if (next !== null) consumer?.seek({ topic, partition: number, offset: String(next) });
     }
-    void settleIn(id, added, sameMember ? [] : kept);
+    void settleIn(++joins, added, sameMember ? [] : kept.filter((partition) => !added.includes(partition)));
   }
 
   /**
    * Finds out how far the group had come in partitions that are new here, and whether somebody else has had those that this process had
    * before it lost its membership: if so, what is going on here is outdated.
    */
-  async function settleIn(id: string, added: HeldPartition[], doubtful: HeldPartition[]): Promise<void> {
+  async function settleIn(join: number, added: HeldPartition[], doubtful: HeldPartition[]): Promise<void> {
     const some = [...added, ...doubtful];
-    const outdated = () => id !== memberId || leaving.signal.aborted;
+    const outdated = () => join !== joins || leaving.signal.aborted;
     for (let failures = 0; some.length > 0 && !outdated(); failures++) {
       try {
         const admin = await context.admin();
@@ -232,10 +238,11 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
       await sleep(waitMs);
       await heartbeat();
     }
-    const partition = partitions.get(name);
+    let partition = partitions.get(name);
     // Stale: it is not from where the partition is to be read.
     if (leaving.signal.aborted || !partition || isStale()) return;
     const first = batch.messages[0];
+    if (partition.next !== null && Number(batch.highWatermark) < partition.next) partition = beginAnew(partition);
     if (first && partition.next !== null && Number(first.offset) > partition.next) {
       void tellLoss(partition, partition.next);
     }
@@ -284,6 +291,22 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     };
     partition.add(held);
     return held.state === "settled" ? null : held;
+  }
+
+  /** The topic was made anew, or its end was lost with its leader; kafkajs reads it from its beginning then. */
+  function beginAnew(partition: HeldPartition): HeldPartition {
+    const { topic, number, next } = partition;
+    log.error("a topic ends before the place that the group had reached; reading it from its oldest record", {
+      topic,
+      partition: number,
+      group,
+      reached: next,
+    });
+    work.lose(partition);
+    const anew = createHeldPartition(topic, number);
+    anew.inherited = decodeProgress(-1, null);
+    partitions.set(nameOf(partition), anew);
+    return anew;
   }
 
   /** A gap may be the end of a transaction, or what compaction left away; below the oldest record it is a loss. */

@@ -224,6 +224,26 @@ await describeWithKafka("The Kafka driver", () => {
     ]);
   });
 
+  test("reads a topic that ends before the place that a group had reached from its beginning, and says so", async () => {
+    const { eventLog, topic } = await open(1);
+    await eventLog.publish(["a", "b", "c"].map((value) => ({ topic, key: "k", value })));
+    const admin = createKafkaClient({ brokers: [server.url] }, createLog({ program: "test", write() {} })).admin();
+    await admin.connect();
+    const group = crypto.randomUUID();
+    await admin.setOffsets({ groupId: group, topic, partitions: [{ partition: 0, offset: "50" }] });
+    await admin.disconnect();
+    const lines: { level: string; message: string }[] = [];
+    const seen: string[] = [];
+    const handler = async ({ value }: ReceivedEvent) => void seen.push(value);
+    await openLog(lines).subscribe({ group, topics: [topic], handler });
+    await until(() => seen.length === 3);
+    expect(seen).toEqual(["a", "b", "c"]);
+    expect(lines.filter(({ level }) => level === "error")).toEqual([
+      expect.objectContaining({ message: expect.stringContaining("ends before the place"), topic, group, reached: 50 }),
+    ]);
+    await until(async () => (await eventLog.lag(topic, group)) === 0);
+  });
+
   test("appends nothing to the last record's topic when another one's records are refused", async () => {
     const { eventLog, topic } = await open(1);
     const narrow = `${topic}.narrow`;

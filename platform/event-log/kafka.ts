@@ -59,7 +59,13 @@ export function createKafkaEventLog(options: KafkaOptions): EventLog {
       if (records.length === 0) return;
       checkRecords(records);
       await checkTopics(new Set(records.map(({ topic }) => topic)));
-      await producer.send(records);
+      try {
+        await producer.send(records);
+      } catch (error) {
+        // One of them may have been removed.
+        known.clear();
+        throw error;
+      }
     },
 
     async last(topic) {
