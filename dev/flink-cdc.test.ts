@@ -26,6 +26,7 @@ import { createLog } from "@flick/platform/log.ts";
 import { feedGenerations } from "@flick/proto/feed-cache.ts";
 import { RedisClient } from "bun";
 
+import { findFlinkCdc, flinkCdcSpec } from "./flink-cdc.ts";
 import { describeWithFlinkCdc } from "./testing-kafka.ts";
 import { startKafka, startRedis, type TestServer } from "./testing.ts";
 
@@ -110,8 +111,8 @@ await describeWithFlinkCdc("Flink CDC", () => {
     let run = await start();
     await followed(reader);
     for (const end of ["SIGTERM", "SIGKILL"] as const) {
-      const writing = writeFor(3_000);
-      await Bun.sleep(1_500);
+      const writing = writeFor(1_500);
+      await Bun.sleep(700);
       process.kill(run.pid, end);
       await run.exited;
       await writing;
@@ -119,13 +120,18 @@ await describeWithFlinkCdc("Flink CDC", () => {
       run = await start();
       await until(t, async () => Bun.deepEquals(lastRows(of(reader, "steady")), await rowsOf("steady")), 60_000);
     }
+    // Each start but the first went on where the one before had come to.
+    expect(of(reader, "steady").filter(({ value }) => value.includes('"op":"r"'))).toHaveLength(200);
     await run.stop();
 
     await t.db.query("UPDATE steady SET n = n + 1 WHERE id = 1");
     await t.db.query("FLUSH BINARY LOGS");
     await t.db.query("DELETE FROM steady WHERE id = 2");
     await purge();
-    const failing = await start({ "restart-strategy.failure-rate.max-failures-per-interval": "1" });
+    const failing = await start({
+      "restart-strategy.failure-rate.max-failures-per-interval": "1",
+      "restart-strategy.failure-rate.delay": "0s",
+    });
     expect((await failing.exited).how).toBe("exit code 1");
     expect(failing.lines.join("\n")).toContain("MySQL has deleted the log that comes after the newest checkpoint");
     expect(lastRows(of(reader, "steady"))).not.toEqual(await rowsOf("steady"));
@@ -139,6 +145,16 @@ await describeWithFlinkCdc("Flink CDC", () => {
         lastRows(of(reader, "steady")).filter((row) => row["id"] !== 2),
         await rowsOf("steady"),
       ),
+    );
+  });
+
+  test("refuses a setting that it cannot use by its name, and does not show the password in it", async () => {
+    expect(await refusal({ MYSQL_URL: "mysql://flick:pass word@localhost/" })).toBe(
+      "flick-cdc: MYSQL_URL must be mysql://user:password@host:3306/database\n",
+    );
+    expect(await refusal({ MYSQL_URL: t.mysqlUrl, KAFKA_BROKERS: "" })).toBe("flick-cdc: KAFKA_BROKERS is missing\n");
+    expect(await refusal({ MYSQL_URL: "", MYSQL_URL_FILE: "/nowhere" })).toStartWith(
+      "flick-cdc: MYSQL_URL_FILE cannot be read",
     );
   });
 
@@ -224,6 +240,15 @@ await describeWithFlinkCdc("Flink CDC", () => {
     );
   }
 });
+
+/** What the job says when it ends at once. */
+async function refusal(env: Record<string, string>): Promise<string> {
+  const options = { dir: tmpdir(), port: 0, mysqlUrl: "", kafkaBrokers: "127.0.0.1:9", serverId: 1 };
+  const { command, env: given } = flinkCdcSpec(options, await findFlinkCdc());
+  const job = Bun.spawn([...command], { env: { ...given, ...env }, stdout: "ignore", stderr: "pipe" });
+  expect(await job.exited).toBe(1);
+  return job.stderr.text();
+}
 
 /** Nobody changes this user. */
 const bystander = cacheKeys.user(424_242);

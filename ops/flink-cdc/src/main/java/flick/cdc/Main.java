@@ -129,7 +129,7 @@ public final class Main {
 
     private static KafkaSink<ChangeRecord> sink(Settings settings) {
         return KafkaSink.<ChangeRecord>builder()
-                .setBootstrapServers(settings.brokers())
+                .setKafkaProducerConfig(settings.kafka())
                 .setDeliveryGuarantee(DeliveryGuarantee.AT_LEAST_ONCE)
                 .setRecordSerializer(new KafkaRecords())
                 .setProperty("compression.type", "gzip")

@@ -2,21 +2,62 @@ package flick.cdc;
 
 import java.io.IOException;
 import java.net.URI;
+import java.net.URISyntaxException;
 import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Locale;
 import java.util.Map;
+import java.util.Properties;
 
 /** What the job reads from its environment, under the names that all our programs use; {@code NAME_FILE} stands for any {@code NAME}. */
-record Settings(URI mysql, String brokers, String serverId) {
+record Settings(URI mysql, String serverId, Properties kafka) {
     static Settings read(Map<String, String> env) {
-        URI mysql = URI.create(required(env, "MYSQL_URL"));
-        if (!"mysql".equals(mysql.getScheme()) || mysql.getHost() == null || mysql.getRawUserInfo() == null
-                || mysql.getPath().length() < 2) {
-            throw new IllegalArgumentException("MYSQL_URL must be mysql://user:password@host:3306/database");
+        URI mysql = mysqlUrl(required(env, "MYSQL_URL"));
+        return new Settings(mysql, optional(env, "CDC_SERVER_ID", "8094"), kafkaSettings(env));
+    }
+
+    /** Complaints leave the URL out: its password must not reach a log. */
+    private static URI mysqlUrl(String text) {
+        try {
+            URI url = new URI(text);
+            boolean complete = url.getHost() != null && url.getRawUserInfo() != null && url.getPath().length() > 1;
+            if (complete && "mysql".equals(url.getScheme())) return url;
+        } catch (URISyntaxException notOne) {
+            // Said below.
         }
-        return new Settings(mysql, required(env, "KAFKA_BROKERS"), optional(env, "CDC_SERVER_ID", "8094"));
+        throw new IllegalArgumentException("MYSQL_URL must be mysql://user:password@host:3306/database");
+    }
+
+    /** For Kafka's client, out of what platform/event-log/open.ts describes. */
+    private static Properties kafkaSettings(Map<String, String> env) {
+        boolean tls = optional(env, "KAFKA_TLS", "false").equals("true");
+        String mechanism = optional(env, "KAFKA_SASL_MECHANISM", null);
+        Properties kafka = new Properties();
+        kafka.setProperty("bootstrap.servers", required(env, "KAFKA_BROKERS"));
+        kafka.setProperty("security.protocol", (mechanism == null ? "" : "SASL_") + (tls ? "SSL" : "PLAINTEXT"));
+        String authorities = optional(env, "KAFKA_CA", null);
+        if (authorities != null) {
+            kafka.setProperty("ssl.truststore.type", "PEM");
+            kafka.setProperty("ssl.truststore.certificates", authorities);
+        }
+        if (mechanism != null) {
+            String login = mechanism.equals("plain") ? "plain.PlainLoginModule" : "scram.ScramLoginModule";
+            kafka.setProperty("sasl.mechanism", mechanism.toUpperCase(Locale.ROOT));
+            kafka.setProperty(
+                    "sasl.jaas.config",
+                    "org.apache.kafka.common.security.%s required username=\"%s\" password=\"%s\";"
+                            .formatted(
+                                    login,
+                                    quoted(required(env, "KAFKA_SASL_USERNAME")),
+                                    quoted(required(env, "KAFKA_SASL_PASSWORD"))));
+        }
+        return kafka;
+    }
+
+    private static String quoted(String text) {
+        return text.replace("\\", "\\\\").replace("\"", "\\\"");
     }
 
     int port() {
