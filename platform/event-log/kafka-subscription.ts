@@ -111,6 +111,9 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
       await created.subscribe({ topics: [...topics], fromBeginning: true });
       if (leaving.signal.aborted || consumer !== created) return;
       await created.run({ autoCommit: false, eachBatch: (payload) => receive(created, payload) });
+      // kafkajs does not leave a group that it has not joined yet: a disconnection while the coordinator was not ready has left a member
+      // behind that keeps its partitions and handles nothing.
+      if (leaving.signal.aborted || consumer !== created) await created.disconnect();
     } catch (error) {
       await created.disconnect().catch(() => {});
       await startAgain(created, error);
