@@ -9,13 +9,17 @@
  * with neither event log nor consumer.
  */
 import { migrate } from "@flick/db/migrate.ts";
+import { findFlinkCdc, flinkCdcSpec } from "@flick/dev/flink-cdc.ts";
 import { freePorts } from "@flick/dev/ports.ts";
 import { startProgram, type ProgramSpec } from "@flick/dev/program.ts";
 import { cdcSpec, originSpec, type ProgramSettings } from "@flick/dev/programs.ts";
+import { explain } from "@flick/dev/refusal.ts";
+import { startKafka } from "@flick/dev/testing.ts";
 import { cacheKeys } from "@flick/origin-services/cache-keys.ts";
 import { keysOf } from "@flick/origin-services/invalidation.ts";
 import { readBinlog } from "@flick/platform/cdc/binlog.ts";
 import { decodeChange } from "@flick/platform/cdc/change-event.ts";
+import { runEvents } from "@flick/platform/event-log/cli.ts";
 import { createLog } from "@flick/platform/log.ts";
 import { RedisClient } from "bun";
 import { createPool } from "mysql2/promise";
@@ -43,7 +47,11 @@ try {
   await migrate(servers.mysqlUrl);
   await redis.send("CONFIG", ["SET", "notify-keyspace-events", "Eg"]);
   await told.subscribe("__keyevent@0__:del", gone);
-  await compare("the tailer and Redis Streams", async () => [cdcSpec(await settings()), await origin({})]);
+  await compare("the tailer and Redis Streams", async () => {
+    const own = await settings({});
+    return [originSpec(own), cdcSpec(own)];
+  });
+  await compareOnKafka();
 } finally {
   told.close();
   redis.close();
@@ -51,11 +59,37 @@ try {
   await servers.stop();
 }
 
+async function compareOnKafka(): Promise<void> {
+  const kafka = await startKafka({ dir: `${servers.dir}/kafka` }).catch((error: unknown) => explain(error));
+  if (typeof kafka === "string") return print(`not measured, without Kafka: ${kafka}`);
+  const variables = { KAFKA_BROKERS: kafka.url };
+  try {
+    await runEvents(["topics"], variables);
+    await compare("the tailer and Kafka", async () => {
+      const own = await settings(variables);
+      return [originSpec(own), cdcSpec(own)];
+    });
+    await compareByFlink(kafka.url);
+  } finally {
+    await kafka.stop();
+  }
+}
+
+async function compareByFlink(kafkaBrokers: string): Promise<void> {
+  const runtime = await findFlinkCdc().catch((error: unknown) => explain(error));
+  if (typeof runtime === "string") return print(`not measured, without Flink CDC: ${runtime}`);
+  const [port = 0] = await freePorts(1);
+  const job = { dir: `${servers.dir}/flink`, port, mysqlUrl: servers.mysqlUrl, kafkaBrokers, serverId: 8_096 };
+  await compare("Flink CDC and Kafka", async () => {
+    return [originSpec(await settings({ KAFKA_BROKERS: kafkaBrokers })), flinkCdcSpec(job, runtime)];
+  });
+}
+
 async function compare(name: string, describe: () => Promise<ProgramSpec[]>): Promise<void> {
   const baseline = await measureBaseline();
   const programs: ReturnType<typeof startProgram>[] = [];
   try {
-    for (const spec of (await describe()).toReversed()) {
+    for (const spec of await describe()) {
       const program = startProgram(spec, complain);
       programs.push(program);
       await program.ready;
@@ -141,10 +175,11 @@ function gone(key: string): void {
   if (since !== null) times.push(performance.now() - since);
 }
 
-async function settings(): Promise<ProgramSettings> {
+async function settings(kafka: Record<string, string>): Promise<ProgramSettings> {
   const [port = 0] = await freePorts(1);
   return {
     ...servers,
+    kafka,
     // Nothing is uploaded here.
     ossUrl: "http://localhost:1",
     ossPublicUrl: "http://localhost:1",
@@ -157,11 +192,6 @@ async function settings(): Promise<ProgramSettings> {
     logLevel: "error",
     ports: { gateway: 0, origin: port, worker: 0 },
   };
-}
-
-async function origin(env: Record<string, string>): Promise<ProgramSpec> {
-  const spec = originSpec(await settings());
-  return { ...spec, env: { ...spec.env, ...env } };
 }
 
 function complain(line: string): void {

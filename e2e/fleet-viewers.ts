@@ -54,11 +54,11 @@ export async function signUpViewers(fleet: Fleet, count: number): Promise<Viewer
     },
     async wrongCounts({ comments, likes }) {
       const videos = await shown([...comments.keys()]);
-      return [...comments].flatMap(([id, count]) => {
+      return [...comments].flatMap(([id, number]) => {
         const fans = [...likes].filter((like) => like.endsWith(` ${id}`)).length;
         const video = videos.find((each) => each.id === id);
         const says = `${video?.comment_count} comments, ${video?.favorite_count} likes`;
-        const should = `${count} comments, ${fans} likes`;
+        const should = `${number} comments, ${fans} likes`;
         return says === should ? [] : [`video ${id}: ${says}, and should have ${should}`];
       });
     },

@@ -55,7 +55,7 @@ await describeWithKafka("Flick on Kafka", () => {
     }
     expect(ended()).toBe(endedBefore);
     await viewers.ready([id]);
-    expect(taken().toSorted()).toEqual([0, 1]);
+    expect(taken().toSorted((a, b) => a - b)).toEqual([0, 1]);
     expect(ended()).toBe(endedBefore + 1);
   });
 });
