@@ -246,7 +246,9 @@ describe("health", () => {
       const [, asked, path = ""] = /http:\/\/127\.0\.0\.1:(\d+)(\/\w+)/.exec(check) ?? [];
       expect(asked, name).toBe(service.environment[port]);
       const answers = await readFile(join(root, health), "utf8");
-      expect(answers.includes(`"${path}"`) || answers.includes(`"${path.slice(1)}"`), `${name} ${path}`).toBe(true);
+      expect(answers.includes(`"${path}"`) || answers.includes(`key === "${path.slice(1)}"`), `${name} ${path}`).toBe(
+        true,
+      );
     }
   });
 });
