@@ -20,6 +20,8 @@ const partitions = 12;
 const publishedARound = 20_000;
 const batch = 500;
 const consumedARound = 60_000;
+const delayed = 5_000;
+const delayedASecond = 500;
 const restarts = 5;
 const idleMs = 5_000;
 const roundMs = 120_000;
@@ -36,6 +38,7 @@ const eventLog = open();
 try {
   await publishing();
   await consuming();
+  await delays();
   await restarting();
   await idling();
 } finally {
@@ -151,6 +154,31 @@ async function consumeOurs(topic: string): Promise<number> {
   } finally {
     await mine.close();
   }
+}
+
+/** From the call of publish to the call of the handler, with one record in every call. */
+async function delays(): Promise<void> {
+  const topic = await newTopic();
+  const times: number[] = [];
+  const handler = async ({ value }: EventRecord) => void times.push(performance.now() - Number(value));
+  const mine = open();
+  await mine.subscribe({ group: "delays", topics: [topic], handler });
+  const published: Promise<void>[] = [];
+  const startedAt = performance.now();
+  for (let i = 0; i < delayed; i++) {
+    const waitMs = startedAt + i * (1000 / delayedASecond) - performance.now();
+    if (waitMs > 0) await Bun.sleep(waitMs);
+    published.push(eventLog.publish([{ topic, key: String(i), value: String(performance.now()) }]));
+  }
+  await Promise.all(published);
+  const late = Date.now() + roundMs;
+  while (times.length < delayed && Date.now() < late) await Bun.sleep(10);
+  await mine.close();
+  const sorted = times.toSorted((a, b) => a - b);
+  const at = (part: number) => (sorted[Math.floor(sorted.length * part)] ?? Number.NaN).toFixed(1);
+  say(
+    `from publish to handler at ${delayedASecond} records a second: p50 ${at(0.5)} ms, p99 ${at(0.99)} ms (${times.length} records)`,
+  );
 }
 
 async function restarting(): Promise<void> {

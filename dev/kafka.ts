@@ -139,9 +139,6 @@ function configOf(options: KafkaOptions): string {
     "group.max.session.timeout.ms": 1_800_000,
     // The cleaner's buffer is 128 MB otherwise, more than the heap has room for.
     "log.cleaner.dedupe.buffer.size": 4 * 1024 * 1024,
-    // A node that was killed is let in again when the controller has forgotten its former life: 9 s otherwise.
-    "broker.session.timeout.ms": 3_000,
-    "broker.heartbeat.interval.ms": 500,
     "num.network.threads": 2,
     "num.io.threads": 4,
     "group.coordinator.threads": 1,

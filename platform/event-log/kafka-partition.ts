@@ -10,6 +10,8 @@ export interface Held {
   /** Deliveries begun, with the one under way. */
   attempts: number;
   state: HeldState;
+  /** The next of the same key, which is queued. */
+  behind?: Held;
   /** Ends the waiting. */
   timer?: ReturnType<typeof setTimeout>;
 }
@@ -36,6 +38,8 @@ export interface HeldPartition {
   running: number;
   /** Records that are not settled, and their bytes. */
   readonly unsettled: { records: number; bytes: number };
+  /** Whoever works on the records keeps the order of keys here. */
+  chains?: Map<string, Held>;
   /** Not asked for more at the moment. */
   paused: boolean;
   /** The last texts sent as progress: the one that Kafka is known to have, and one that it may have. */

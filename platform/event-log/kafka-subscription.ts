@@ -19,6 +19,8 @@ const fetchBytes = { ofPartition: 1024 * 1024, together: 4 * 1024 * 1024 };
 const joinMs = 15_000;
 const giveBackMs = 2_000;
 const leaveMs = 5_000;
+/** What kafkajs commits for "from the oldest record on". */
+const earliest = -2;
 const longestBackOffMs = 2_000;
 
 export interface SubscriptionContext {
@@ -200,6 +202,7 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
         }
         for (const partition of added) {
           const { offset, metadata } = stored.get(nameOf(partition)) ?? { offset: "-1", metadata: null };
+          if (Number(offset) === earliest) tellReset(partition);
           partition.inherited = decodeProgress(Number(offset), metadata);
           partition.next ??= Number(offset) < 0 ? null : Number(offset);
           if (partition.next !== null && doubtful.length > 0) {
@@ -310,6 +313,15 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     anew.inherited = decodeProgress(-1, null);
     partitions.set(nameOf(partition), anew);
     return anew;
+  }
+
+  /** kafkajs found the group's offset out of range, and was quicker than we were to put another in its place. */
+  function tellReset({ topic, number }: HeldPartition): void {
+    log.error("the place that a group had reached is gone; reading the topic from its oldest record", {
+      topic,
+      partition: number,
+      group,
+    });
   }
 
   /** A gap may be the end of a transaction, or what compaction left away; below the oldest record it is a loss. */

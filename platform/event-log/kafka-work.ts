@@ -43,8 +43,9 @@ export interface WorkOptions extends Pick<SubscribeOptions, "handler" | "onError
  */
 export function createWork(options: WorkOptions): Work {
   const { group, concurrency, retryDelaysMs, handler, log, commit } = options;
-  /** By topic and key: the record that is taken or may be, and those behind it. */
-  const chains = new Map<string, Held[]>();
+  /** By topic and partition, see {@link chainsOf}. */
+  const allChains = new Map<string, Map<string, Held>>();
+  const atWork = new Set<Held>();
   const partitions = new Set<HeldPartition>();
   const dirty = new Set<HeldPartition>();
   /** Records that are taken, whose handlers wait for a free place. */
@@ -106,17 +107,17 @@ export function createWork(options: WorkOptions): Work {
   };
 
   function enter(record: Held): void {
-    const { partition } = record;
+    const { partition, event } = record;
     partitions.add(partition);
     if (record.state === "waiting") return wait(record);
-    const name = chainName(record);
-    const chain = chains.get(name);
-    if (chain) {
+    const chains = chainsOf(partition);
+    const last = chains.get(event.key);
+    chains.set(event.key, record);
+    if (last) {
       record.state = "queued";
-      chain.push(record);
+      last.behind = record;
     } else {
       record.state = "ready";
-      chains.set(name, [record]);
       partition.ready.push(record);
     }
   }
@@ -133,17 +134,15 @@ export function createWork(options: WorkOptions): Work {
 
   /** The next record of the same key may be taken. */
   function advance(record: Held): void {
-    const name = chainName(record);
-    const chain = chains.get(name);
-    if (!chain || chain[0] !== record) return;
-    chain.shift();
-    const [next] = chain;
-    if (!next) {
-      chains.delete(name);
+    const { partition, event, behind } = record;
+    if (behind) {
+      delete record.behind;
+      behind.state = "ready";
+      behind.partition.ready.push(behind);
       return;
     }
-    next.state = "ready";
-    next.partition.ready.push(next);
+    const chains = chainsOf(partition);
+    if (chains.get(event.key) === record) chains.delete(event.key);
   }
 
   function lose(partition: HeldPartition): void {
@@ -151,15 +150,24 @@ export function createWork(options: WorkOptions): Work {
     dirty.delete(partition);
     partition.ready.clear();
     partition.lost.abort(new Error("the record was given to another member of the group"));
-    for (const record of partition.records()) {
-      clearTimeout(record.timer);
-      const chain = chains.get(chainName(record));
-      // A handler at work keeps its key, in case the partition comes back while it is.
-      const first = chain?.[0];
-      if (!chain || !first) continue;
-      if (first.state === "running") chain.length = 1;
-      else if (first.partition === partition) chains.delete(chainName(record));
+    const chains = chainsOf(partition);
+    for (const record of partition.records()) clearTimeout(record.timer);
+    chains.clear();
+    // A handler at work keeps its key, in case the partition comes back while it is.
+    for (const record of atWork) {
+      if (chainsOf(record.partition) !== chains) continue;
+      delete record.behind;
+      chains.set(record.event.key, record);
     }
+  }
+
+  /** By key, the last of the records that follow each other. The same for a partition that was lost and has come back. */
+  function chainsOf(partition: HeldPartition): Map<string, Held> {
+    if (partition.chains) return partition.chains;
+    const name = `${partition.topic} ${partition.number}`;
+    const chains = allChains.get(name) ?? new Map<string, Held>();
+    allChains.set(name, chains);
+    return (partition.chains = chains);
   }
 
   async function write(): Promise<void> {
@@ -237,6 +245,7 @@ export function createWork(options: WorkOptions): Work {
   async function run(record: Held): Promise<void> {
     const { partition, event } = record;
     now.running++;
+    atWork.add(record);
     partition.running++;
     record.state = "running";
     event.attempt = record.attempts;
@@ -249,6 +258,7 @@ export function createWork(options: WorkOptions): Work {
       if (!partition.lost.signal.aborted) await fail(record, error);
     }
     now.running--;
+    atWork.delete(record);
     partition.running--;
     advance(record);
     startHandlers();
@@ -287,8 +297,4 @@ export function createWork(options: WorkOptions): Work {
       }
     }
   }
-}
-
-function chainName({ event }: Held): string {
-  return `${event.topic} ${event.key}`;
 }
