@@ -202,7 +202,7 @@ export function createWork(options: WorkOptions): Work {
   /** Handlers that were done before it was written down what comes next get more to do the next time, and slow ones less. */
   function adjustRoom(inHandBefore: number, full: boolean): void {
     const idle = startables + now.running === 0;
-    if (full && inHandBefore > 0 && idle) room = Math.min(2 * room, mostAtATime);
+    if (full && inHandBefore > 0 && idle) room = Math.min(4 * room, mostAtATime);
     else if (startables > room / 2) room = Math.max(2 * concurrency, Math.floor(room / 2));
   }
 
