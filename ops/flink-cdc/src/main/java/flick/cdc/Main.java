@@ -133,6 +133,8 @@ public final class Main {
                 .setDeliveryGuarantee(DeliveryGuarantee.AT_LEAST_ONCE)
                 .setRecordSerializer(new KafkaRecords())
                 .setProperty("compression.type", "gzip")
+                // Fewer and larger requests, at so many milliseconds.
+                .setProperty("linger.ms", "5")
                 .setProperty("max.request.size", String.valueOf(2 * 1024 * 1024))
                 .build();
     }
