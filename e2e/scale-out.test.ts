@@ -40,6 +40,13 @@ await describeWithKafka("Flick on three origins, two workers and two gateways wi
         author: { is_follow: true, total_favorited: 1 },
       },
     ]);
+    const feeds = async () => {
+      const pages = await Promise.all(fleet.gateways.map(() => fleet.call((api) => api.feed())));
+      return pages.map((page) => new Set(page.video_list.map(({ id: shown }) => shown)));
+    };
+    // Each gateway's page may be a moment old.
+    for (let tries = 0; tries < 100 && !(await feeds()).every(({ size }) => size === 4); tries++) await Bun.sleep(50);
+    expect(await feeds()).toEqual([new Set(videos), new Set(videos)]);
     const [one = [], two = []] = fleet.jobs("job ready");
     expect(one.length).toBeGreaterThan(0);
     expect(two.length).toBeGreaterThan(0);
