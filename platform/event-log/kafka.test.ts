@@ -33,7 +33,7 @@ await describeWithKafka("The Kafka driver", () => {
     driver: {
       module: join(import.meta.dir, "kafka.ts"),
       factory: "createKafkaEventLog",
-      options: { connection: { brokers: [server.url] }, sessionTimeoutMs },
+      options: { connection: { brokers: [server.url] }, sessionTimeoutMs, publishTimeoutMs: 5_000 },
     },
     takeOverMs: sessionTimeoutMs,
     stop: () => server.kill(),
