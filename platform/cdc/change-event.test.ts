@@ -26,7 +26,7 @@ describe("decodeChange", () => {
     });
   });
 
-  test("reads what Flink CDC writes, which says less about the source", () => {
+  test("reads what a pipeline of Flink CDC's writes, which says less about the source", () => {
     const source = { db: "flick", table: "videos" };
     const inserted = JSON.stringify({ before: null, after, op: "c", source });
     expect(decodeChange(inserted)).toEqual({

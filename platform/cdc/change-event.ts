@@ -1,12 +1,13 @@
 import * as v from "valibot";
 
 /**
- * Row changes as Debezium writes them to JSON: `{before, after, op, source: {db, table, …}, ts_ms}`. Our tailer and Flink CDC's
- * `debezium-json` both write this; Flink leaves `ts_ms` and most of `source` away.
+ * Row changes as Debezium writes them to JSON: `{before, after, op, source: {db, table, …}, ts_ms}`. Our tailer and our Flink CDC job
+ * (`ops/flink-cdc/`) write the same. A YAML pipeline of Flink CDC's with `debezium-json` can be read, too: it leaves `ts_ms` and most of
+ * `source` away.
  *
  * Columns keep the database's names. An integer that a JSON number cannot carry through JavaScript (beyond ±(2^53 − 1)) is
- * written by the tailer as a string and by Flink as a number; {@link decodeChange} gives a string for both. The tailer writes
- * DECIMAL, dates and times (UTC) as strings, and bytes in base64.
+ * written as a string, and by such a pipeline as a number; {@link decodeChange} gives a string for both. DECIMAL, dates and times (UTC) are
+ * strings, and bytes are in base64.
  */
 export type Row = Record<string, unknown>;
 
