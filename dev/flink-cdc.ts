@@ -64,6 +64,10 @@ export function flinkCdcSpec(options: FlinkCdcOptions, runtime: FlinkCdcRuntime)
     "rest.bind-port": String(options.port),
     "jobmanager.bind-host": host,
     "taskmanager.bind-host": host,
+    // The containers' fixed ports would let one Flink run on a machine, and no second.
+    "blob.server.port": "0",
+    "metrics.internal.query-service.port": "0",
+    "taskmanager.rpc.port": "0",
     ...options.flink,
   };
   return {

@@ -37,7 +37,7 @@ export interface TailerStatus {
   waiting: { changes: number; ageMs: number };
 }
 
-const longestBackOffMs = 5_000;
+const longestBackOffMs = 2_000;
 /** A run of this length ends a row of failures. */
 const steadyMs = 10_000;
 
