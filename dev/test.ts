@@ -16,6 +16,7 @@ const help = `Sets up what the tests need, runs check and every test, and ends w
 
   bun run test              everything
   bun run test <text>...    only the test files whose path contains one of the texts, without check
+  bun run test --kafka e2e  the same, with the event log of the whole stacks on Kafka
 `;
 
 const root = join(import.meta.dir, "..");
@@ -28,7 +29,7 @@ const maxSecondAttempts = 3;
 /** Files that a whole run names because they took the longest. */
 const namedSlowest = 15;
 
-async function main(filters: string[]): Promise<number> {
+async function main(filters: string[], onKafka: boolean): Promise<number> {
   const began = performance.now();
   const interrupt = onInterrupt();
   const files = await findTestFiles(filters);
@@ -39,7 +40,11 @@ async function main(filters: string[]): Promise<number> {
   // Once, and not by each file that wants them. The tests say themselves that they are skipped, or fail.
   await provideKafka(output).catch((error: unknown) => output.say(`no Kafka to test with: ${explain(error)}`));
   await provideFlinkCdc(output).catch((error: unknown) => output.say(`no Flink CDC to test with: ${explain(error)}`));
-  const env = { ...testServersEnv(servers), ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}) };
+  const env = {
+    ...testServersEnv(servers),
+    ...(onKafka ? { FLICK_TEST_STACK: "kafka" } : {}),
+    ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}),
+  };
   const options = { cwd: root, env, write, signal: interrupt };
   const results = [
     ...(await runTestFiles(
@@ -132,7 +137,12 @@ if (args.includes("--help")) {
   process.exit(0);
 }
 try {
-  process.exit(await main(args));
+  process.exit(
+    await main(
+      args.filter((arg) => arg !== "--kafka"),
+      args.includes("--kafka"),
+    ),
+  );
 } catch (error) {
   write(`${explain(error)}\n\n0 passed, 1 failed\n`);
   process.exit(1);

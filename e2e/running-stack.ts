@@ -53,20 +53,21 @@ export const atFullSpeed = {
 };
 
 /**
- * The whole of Flick, as `bun dev` runs it, on free ports and a data folder of its own.
+ * The whole of Flick, as `bun dev` runs it, on free ports and a data folder of its own; as `bun dev --kafka` does with
+ * `FLICK_TEST_STACK=kafka`.
  *
  * @param options.gateway its live configuration, which it has from the start.
- * @param options.kafka is the event log on a Kafka of its own, and not in Redis?
  */
-export async function runStack(options: { gateway?: object; kafka?: boolean } = {}): Promise<RunningStack> {
+export async function runStack(options: { gateway?: object } = {}): Promise<RunningStack> {
   const dir = await mkdtemp(join(tmpdir(), "flick-e2e-"));
   const [gateway = 0, origin = 0, oss = 0, upstash = 0, worker = 0, mysql = 0, redis = 0] = await freePorts(7);
-  const [port = 0, controllerPort = 0] = options.kafka ? await freePorts(2) : [];
+  const onKafka = process.env["FLICK_TEST_STACK"] === "kafka";
+  const [port = 0, controllerPort = 0] = onKafka ? await freePorts(2) : [];
   let printed = "";
   const stack = await startStack({
     dataDir: join(dir, "data"),
     ports: { gateway, origin, oss, upstash, worker, mysql, redis },
-    ...(options.kafka ? { kafka: { port, controllerPort } } : {}),
+    ...(onKafka ? { kafka: { port, controllerPort } } : {}),
     maxUploadBytes: 1024 * 1024 * 1024,
     logLevel: "info",
     output: createOutput({ write: (text) => void (printed += text), colour: false }),
