@@ -40,7 +40,7 @@ await describeWithKafka("Flick on Kafka", () => {
 
   test("a worker that leaves and joins its group while another transcodes does not make that job begin anew", async () => {
     const path = join(fleet.dir, "long.mp4");
-    const picture = ["-f", "lavfi", "-i", "testsrc2=size=720x1280:rate=30", "-t", "8"];
+    const picture = ["-f", "lavfi", "-i", "testsrc2=size=720x1280:rate=30", "-t", "15"];
     await ffmpeg(...picture, "-pix_fmt", "yuv420p", "-preset", "ultrafast", path);
     const before = fleet.jobs("job taken").map((tags) => tags.length);
     const id = await viewers.publish(Bun.file(path));
@@ -49,10 +49,9 @@ await describeWithKafka("Flick on Kafka", () => {
     const endedBefore = ended();
     while (!taken().includes(1)) await Bun.sleep(50);
     const other = fleet.workers[taken().indexOf(0)];
-    for (let times = 0; times < 2; times++) {
-      await other?.stop();
-      await other?.start();
-    }
+    await other?.stop();
+    await other?.start();
+    // Long before the job is done.
     expect(ended()).toBe(endedBefore);
     await viewers.ready([id]);
     expect(taken().toSorted((a, b) => a - b)).toEqual([0, 1]);
