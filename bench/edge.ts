@@ -4,7 +4,7 @@
  *     bun bench/edge.ts [seconds] [rounds]
  *
  * The gateway as `wrangler deploy` uploads it and a bare Hono Worker that answers with the same bytes run in one workerd, in front of a stack
- * of its own, and are asked by 32 connections in turns of `seconds` (default 3), `rounds` times (default 3). Printed are the medians, and
+ * of its own, and are asked by 128 connections in turns of `seconds` (default 3), `rounds` times (default 3). Printed are the medians, and
  * beside each its ratio to the bare Worker. Then one connection asks for the same page of an author's list in turns at the gateway, at the
  * origin itself by gRPC-web, and by the same through a bare Worker. Ends with failure when a ratio is below its bound.
  */
@@ -22,7 +22,7 @@ import type { Measured } from "./load.ts";
 import { buildGateway, bundleWorker, startWorkerd, type Workerd } from "./workerd.ts";
 
 const bounds = { anonymous: 0.7, signedIn: 0.35, addedMs: 1, gzippedBytes: 300 * 1024 };
-const connections = 32;
+const connections = 128;
 const authorCount = 200;
 const videoCount = 300;
 const listLength = 5;

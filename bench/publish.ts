@@ -8,7 +8,7 @@
  */
 import { loadavg } from "node:os";
 
-import { runStack } from "@flick/e2e/running-stack.ts";
+import { atFullSpeed, runStack } from "@flick/e2e/running-stack.ts";
 
 import { makePhoneClip } from "./phone-clip.ts";
 
@@ -16,7 +16,7 @@ const rounds = Math.max(1, Number(process.argv[2]) || 5);
 const bound = 8;
 const settledWithinMs = 600_000;
 
-const flick = await runStack();
+const flick = await runStack({ gateway: atFullSpeed });
 try {
   const clip = await makePhoneClip(flick.dir, { width: 720, height: 1280, seconds: 15, bitrate: 10_000_000 });
   const taken: number[] = [];
