@@ -105,8 +105,13 @@ export class ApiError extends Error {
 
 const timeoutMs = 60_000;
 
-/** The public API of a running gateway, as an app uses it. Every call fails with {@link ApiError} unless it succeeds. */
-export function createApiClient(baseUrl: string) {
+/**
+ * The public API of a running gateway, as an app uses it. Every call fails with {@link ApiError} unless it succeeds.
+ *
+ * @param options.reuseConnections default true. A server closes a connection that was idle for a while (workerd after 5 s), and a POST that
+ *   is sent on it at that moment fails, for nobody may repeat it: who counts failures takes a new connection for each call.
+ */
+export function createApiClient(baseUrl: string, { reuseConnections = true } = {}) {
   async function call<T>(
     path: string,
     params: Record<string, string | number | undefined>,
@@ -115,7 +120,11 @@ export function createApiClient(baseUrl: string) {
     const url = new URL(`/douyin${path}`, baseUrl);
     for (const [name, value] of Object.entries(params))
       if (value !== undefined) url.searchParams.set(name, String(value));
-    const response = await fetch(url, { ...init, signal: AbortSignal.timeout(timeoutMs) });
+    const response = await fetch(url, {
+      ...init,
+      keepalive: reuseConnections,
+      signal: AbortSignal.timeout(timeoutMs),
+    });
     const body = (await response.json()) as T & { status_code: number; status_msg: string };
     if (body.status_code !== 0) throw new ApiError(response.status, body.status_code, body.status_msg);
     return body;

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 
-import { ApiError } from "@flick/dev/api-client.ts";
+import { ApiError, createApiClient } from "@flick/dev/api-client.ts";
 import { freePorts, host } from "@flick/dev/ports.ts";
 import { startProgram, type Program } from "@flick/dev/program.ts";
 import { originSpec } from "@flick/dev/programs.ts";
@@ -102,6 +102,7 @@ function startLoad(options = { writes: true }): Load {
   const stopping = new AbortController();
   const { signal } = stopping;
   const done: number[] = [];
+  const api = createApiClient(flick.url, { reuseConnections: false });
   const load: Load = {
     failedReads: [],
     failedWrites: people.map(() => []),
@@ -126,10 +127,10 @@ function startLoad(options = { writes: true }): Load {
   const clients = Promise.all(
     people.flatMap(({ token }, index) => {
       let liked = false;
-      const read = () => flick.api.friendList(token);
+      const read = () => api.friendList(token);
       const write = () => {
         liked = !liked;
-        return flick.api.favorite(token, videoId, liked ? 1 : 2);
+        return api.favorite(token, videoId, liked ? 1 : 2);
       };
       const reading = repeat(read, load.failedReads);
       return options.writes ? [reading, repeat(write, load.failedWrites[index])] : [reading];

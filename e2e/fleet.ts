@@ -158,7 +158,7 @@ export async function startFleet(options: {
       const own = await settings("gateway");
       const spec = gatewaySpec(own);
       clients.set(gateways[index] as FleetProgram, {
-        api: createApiClient(`http://${host}:${own.ports.gateway}`),
+        api: createApiClient(`http://${host}:${own.ports.gateway}`, { reuseConnections: false }),
         calls: 0,
       });
       return { ...spec, env: { ...spec.env, ORIGIN_URL: address.url } };
