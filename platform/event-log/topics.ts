@@ -37,13 +37,13 @@ export function deadLetterTopic(topic: string): string {
 const deadLetterRetentionMs = 30 * 24 * 3_600_000;
 
 /** Read in the order in which they happened over all keys: a chat's messages are one key each, and every origin reads them all anyway. */
-const ordered: readonly string[] = ["messages"].map(changeTopic);
+const ordered: ReadonlySet<string> = new Set([changeTopic("messages")]);
 
 const changeTopics = tables.map(changeTopic);
 
 /** Every topic that a program of ours uses. Those of changes keep them for seven days. */
 export const topics: readonly TopicSpec[] = [
-  ...changeTopics.map((name) => (ordered.includes(name) ? { name, partitions: 1 } : { name })),
+  ...changeTopics.map((name) => (ordered.has(name) ? { name, partitions: 1 } : { name })),
   { name: offsetsTopic, partitions: 1, compact: true },
   ...changeTopics.map((name) => ({
     name: deadLetterTopic(name),
