@@ -17,7 +17,7 @@ export interface ListKind<Entry> {
   ttlMs: number;
   /** Entries that are held at most: the newest. At most 3000, for the sake of Lua's stack. */
   most: number;
-  /** The score is a whole number above 0, of its own within the list. */
+  /** The score is a whole number above 0. No two entries of a list have the same score, nor the same member. */
   encode: (entry: Entry) => { score: number; member: string };
   decode: (member: string, score: number) => Entry;
 }

@@ -33,7 +33,8 @@ type Outcome = "done" | "no such video" | "no such comment" | "not yours";
 const newest = listKind<CommentRow>({
   encode: ({ id, videoId, userId, createdAt, content }) => ({
     score: id,
-    member: JSON.stringify([videoId, userId, createdAt, content]),
+    // With the id: somebody may say the same twice in one millisecond.
+    member: JSON.stringify([videoId, userId, createdAt, content, id]),
   }),
   decode(member, id) {
     const [videoId, userId, createdAt, content] = JSON.parse(member) as [number, number, number, string];
