@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 
 import { readEnv, url, whole } from "@flick/platform/env.ts";
 import { createLog } from "@flick/platform/log.ts";
+import { within } from "@flick/platform/within.ts";
 import { Miniflare } from "miniflare";
 import * as v from "valibot";
 
@@ -59,7 +60,8 @@ export async function startGateway(options: GatewayOptions = {}): Promise<Gatewa
   });
   restoreSignals();
   try {
-    const ready = await within(startTimeoutMs, miniflare.ready);
+    const tooSlow = () => new Error(`workerd did not start within ${startTimeoutMs / 1000} s`);
+    const ready = await within(miniflare.ready, startTimeoutMs, tooSlow);
     await assertHealthy(ready);
     return { url: ready.origin, stop: () => miniflare.dispose() };
   } catch (error) {
@@ -141,16 +143,6 @@ async function assertHealthy(base: URL): Promise<void> {
   if (response.ok) return void (await response.arrayBuffer());
   const { status_msg: message } = v.parse(v.object({ status_msg: v.string() }), await response.json());
   throw new Error(message);
-}
-
-async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
-  const { promise: late, reject } = Promise.withResolvers<never>();
-  const timer = setTimeout(() => reject(new Error(`workerd did not start within ${ms / 1000} s`)), ms);
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 function printLine(line: string): void {

@@ -2,12 +2,10 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 
 import type { EventLog } from "@flick/platform/event-log/event-log.ts";
-import { readEnv } from "@flick/platform/env.ts";
-import { kafkaEnv, openEventLog } from "@flick/platform/event-log/open.ts";
-import { createLog } from "@flick/platform/log.ts";
 
 import { auditCache } from "./cache-audit.ts";
 import { drained } from "./change-log.ts";
+import { eventLogOf } from "./event-log.ts";
 import { atFullSpeed, ffmpeg, runStack, type RunningStack } from "./running-stack.ts";
 
 type Person = Awaited<ReturnType<RunningStack["signUp"]>>;
@@ -21,11 +19,7 @@ let videos: number[];
 let eventLog: EventLog;
 beforeAll(async () => {
   flick = await runStack({ gateway: atFullSpeed });
-  const { redis, kafkaBrokers = "" } = flick.stack.urls;
-  eventLog = openEventLog(
-    { REDIS_URL: redis, ...readEnv(kafkaEnv, { KAFKA_BROKERS: kafkaBrokers }) },
-    createLog({ program: "tests", write: () => {} }),
-  );
+  eventLog = eventLogOf(flick.stack.urls);
   people = await Promise.all(Array.from({ length: 6 }, () => flick.signUp()));
   const clip = join(flick.dir, "clip.mp4");
   await ffmpeg("-f", "lavfi", "-i", "testsrc2=size=160x284:rate=10", "-t", "1", "-pix_fmt", "yuv420p", clip);

@@ -16,14 +16,12 @@ import {
   type ProgramSettings,
 } from "@flick/dev/programs.ts";
 import { startKafka, startMariadb, startRedis, type TestServer } from "@flick/dev/testing.ts";
-import { readEnv } from "@flick/platform/env.ts";
 import type { EventLog } from "@flick/platform/event-log/event-log.ts";
-import { kafkaEnv, openEventLog } from "@flick/platform/event-log/open.ts";
 import { topics } from "@flick/platform/event-log/topics.ts";
-import { createLog } from "@flick/platform/log.ts";
 import { instancesKey } from "@flick/proto/instances.ts";
 import { RedisClient } from "bun";
 
+import { eventLogOf } from "./event-log.ts";
 import { atFullSpeed, configure } from "./running-stack.ts";
 import { startServiceAddress } from "./service-address.ts";
 
@@ -90,10 +88,7 @@ export async function startFleet(options: {
   const address = startServiceAddress(redis.url);
   const announced = new RedisClient(redis.url);
   const kafkaVariables: Record<string, string> = kafka ? { KAFKA_BROKERS: kafka.url } : {};
-  const eventLog = openEventLog(
-    { REDIS_URL: redis.url, ...readEnv(kafkaEnv, kafkaVariables) },
-    createLog({ program: "tests", write: () => {} }),
-  );
+  const eventLog = eventLogOf({ redis: redis.url, kafkaBrokers: kafka?.url });
   let nodes = 0;
 
   const settings = async (name: string): Promise<ProgramSettings> => {

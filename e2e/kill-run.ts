@@ -100,6 +100,7 @@ async function startWorker(flick: RunningStack, workers: Worker[]): Promise<Work
       PATH: process.env.PATH,
       ORIGIN_URL: urls.origin,
       REDIS_URL: urls.redis,
+      ...(urls.kafkaBrokers ? { KAFKA_BROKERS: urls.kafkaBrokers } : {}),
       OSS_URL: urls.oss.replace("127.0.0.1", "localhost"),
       OSS_REGION: "local",
       OSS_BUCKET: "flick",

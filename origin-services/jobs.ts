@@ -34,6 +34,8 @@ export interface JobOptions<Table extends JobTable> {
   renewed?: (request: { percent?: number }) => Partial<Table["$inferInsert"]>;
   /** Between whom the work is shared out. */
   owner: "authorId" | "userId";
+  /** Which rows an operator may have done once more, if not all. */
+  retriable?: SQL | undefined;
   /** What is said of a job whose workers all died. */
   givenUp: string;
   /** What else is to be done in the transaction in which a job ends as failed (-1), or comes back from that (1). Its row is locked. */
@@ -58,6 +60,14 @@ export function createJobs<Table extends JobTable>({ db, now }: Context, options
   const unfinished = inArray(table.status, ["uploaded", "processing"]);
 
   return {
+    retry,
+
+    /** For operators. */
+    async retryJob({ jobId }: { jobId: bigint }) {
+      const before = await retry(jobId, options.retriable);
+      return { retried: before === "failed" || before === "uploaded" };
+    },
+
     /** Takes a job if it is due and nobody holds it: its row, and what the answer to the claim says of it. */
     async claim(jobId: bigint) {
       const id = toId(jobId);
@@ -155,29 +165,6 @@ export function createJobs<Table extends JobTable>({ db, now }: Context, options
       return { jobs, hasMore: rows.length > limit };
     },
 
-    /**
-     * Has a job that failed done once more from the beginning, or one that waits at once.
-     *
-     * @param mine which rows may be retried; all when it is left out.
-     * @returns the state that it was in, null when there is no such row.
-     */
-    async retry(jobId: bigint, mine?: SQL): Promise<Row["status"] | null> {
-      const row = await transact(db, async (tx) => {
-        const found = await findLocked(tx, and(eq(table.id, toId(jobId)), mine));
-        if (found?.status === "failed") {
-          const fresh = { statusReason: "", jobAttempts: 0, jobFaults: 0, jobDead: false };
-          const change = { ...fresh, ...options.renewed?.({}), status: "uploaded" as const, jobDueAt: now() };
-          await tx.update(table).set(change).where(eq(table.id, found.id));
-          await options.counted?.(tx, found, 1);
-        } else if (found?.status === "uploaded") {
-          await tx.update(table).set({ jobDueAt: now() }).where(eq(table.id, found.id));
-        }
-        return found ?? null;
-      });
-      if (row) await options.changed(row, null);
-      return row?.status ?? null;
-    },
-
     held,
     claimLost,
 
@@ -186,6 +173,29 @@ export function createJobs<Table extends JobTable>({ db, now }: Context, options
       return (await db.$count(table, withFence(claim, ["ready", "replaced"]))) > 0;
     },
   };
+
+  /**
+   * Has a job that failed done once more from the beginning, or one that waits at once.
+   *
+   * @param mine which rows may be retried; all when it is left out.
+   * @returns the state that it was in, null when there is no such row.
+   */
+  async function retry(jobId: bigint, mine?: SQL): Promise<Row["status"] | null> {
+    const row = await transact(db, async (tx) => {
+      const found = await findLocked(tx, and(eq(table.id, toId(jobId)), mine));
+      if (found?.status === "failed") {
+        const fresh = { statusReason: "", jobAttempts: 0, jobFaults: 0, jobDead: false };
+        const change = { ...fresh, ...options.renewed?.({}), status: "uploaded" as const, jobDueAt: now() };
+        await tx.update(table).set(change).where(eq(table.id, found.id));
+        await options.counted?.(tx, found, 1);
+      } else if (found?.status === "uploaded") {
+        await tx.update(table).set({ jobDueAt: now() }).where(eq(table.id, found.id));
+      }
+      return found ?? null;
+    });
+    if (row) await options.changed(row, null);
+    return row?.status ?? null;
+  }
 
   async function end(tx: Transaction, row: Row, statusReason: string, ending: Ending): Promise<void> {
     const change = { status: "failed" as const, statusReason, jobDead: ending === "dead", jobDueAt: now() };

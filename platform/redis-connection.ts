@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { RedisClient } from "bun";
 
 import type { Log } from "./log.ts";
+import { within } from "./within.ts";
 
 /** A connection that comes back by itself. Commands fail in time while it is away; none is sent twice. */
 export interface RedisConnection {
@@ -67,9 +68,9 @@ export function createRedisConnection(options: { url: string; log: Log; timeoutM
       connectionTimeout: timeoutMs,
     });
     try {
-      await within(client.connect(), timeoutMs, "connecting to Redis");
+      await within(client.connect(), timeoutMs, tooSlow("connecting to Redis", timeoutMs));
       // A server that is still loading its data accepts connections and refuses commands.
-      await within(client.send("PING", []), timeoutMs, "the first PING to Redis");
+      await within(client.send("PING", []), timeoutMs, tooSlow("the first PING to Redis", timeoutMs));
     } catch (error) {
       client.close();
       throw error;
@@ -100,7 +101,8 @@ export function createRedisConnection(options: { url: string; log: Log; timeoutM
     }
     waiting++;
     try {
-      return await within(connecting ?? startConnecting(), timeoutMs, "waiting for a connection to Redis");
+      const waited = tooSlow("waiting for a connection to Redis", timeoutMs);
+      return await within(connecting ?? startConnecting(), timeoutMs, waited);
     } finally {
       waiting--;
     }
@@ -113,7 +115,7 @@ export function createRedisConnection(options: { url: string; log: Log; timeoutM
         const answer: unknown = await within(
           client.send(command, [...args]),
           answerWithinMs,
-          `Redis' answer to ${command}`,
+          tooSlow(`Redis' answer to ${command}`, answerWithinMs),
         );
         return answer;
       } catch (error) {
@@ -145,12 +147,6 @@ export function isRedisError(error: unknown, code = ""): error is Error {
   );
 }
 
-async function within<T>(promise: Promise<T>, ms: number, what: string): Promise<T> {
-  const timedOut = Promise.withResolvers<never>();
-  const timer = setTimeout(() => timedOut.reject(new RedisUnavailable(`${what} took longer than ${ms} ms`)), ms);
-  try {
-    return await Promise.race([promise, timedOut.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
+function tooSlow(what: string, ms: number): () => RedisUnavailable {
+  return () => new RedisUnavailable(`${what} took longer than ${ms} ms`);
 }

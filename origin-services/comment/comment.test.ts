@@ -63,7 +63,10 @@ describe("a comment", () => {
   test("may be written twice with the same words in the same millisecond", async () => {
     const videoId = await newVideo();
     const ids = [await post(fan, videoId, "first!"), await post(fan, videoId, "first!")];
-    await origin.db.update(comments).set({ createdAt: 1 }).where(eq(comments.videoId, Number(videoId)));
+    await origin.db
+      .update(comments)
+      .set({ createdAt: 1 })
+      .where(eq(comments.videoId, Number(videoId)));
     for (const from of ["the database", "the cache"]) {
       expect([from, (await list(videoId)).map(({ id }) => id)]).toEqual([from, ids.toReversed()]);
     }

@@ -29,6 +29,7 @@ export function createImageJobs(context: Context) {
   return createJobs(context, {
     table: profileImages,
     owner: "userId",
+    retriable: or(eq(profileImages.jobDead, true), eq(profileImages.status, "uploaded")),
     givenUp: "This picture could not be processed. Please upload it again.",
     async changed(row, ending) {
       if (ending === "failed") await deleteUpload(context, row);
@@ -39,14 +40,11 @@ export function createImageJobs(context: Context) {
 export type ImageJobs = ReturnType<typeof createImageJobs>;
 
 /** What operators see of them and do with them. */
-export function createImageJobAdminService({ listJobs, retry }: ImageJobs): ServiceImpl<typeof ImageJobAdminService> {
-  return {
-    listJobs,
-    async retryJob({ jobId }) {
-      const before = await retry(jobId, or(eq(profileImages.jobDead, true), eq(profileImages.status, "uploaded")));
-      return { retried: before === "failed" || before === "uploaded" };
-    },
-  };
+export function createImageJobAdminService({
+  listJobs,
+  retryJob,
+}: ImageJobs): ServiceImpl<typeof ImageJobAdminService> {
+  return { listJobs, retryJob };
 }
 
 /** The media worker's side of them. */

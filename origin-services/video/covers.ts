@@ -89,14 +89,11 @@ function checkMoment(video: Shown | undefined, timeMs: number): asserts video is
 }
 
 /** What operators see of the jobs and do with them. */
-export function createCoverJobAdminService({ listJobs, retry }: CoverJobs): ServiceImpl<typeof CoverJobAdminService> {
-  return {
-    listJobs,
-    async retryJob({ jobId }) {
-      const before = await retry(jobId);
-      return { retried: before === "failed" || before === "uploaded" };
-    },
-  };
+export function createCoverJobAdminService({
+  listJobs,
+  retryJob,
+}: CoverJobs): ServiceImpl<typeof CoverJobAdminService> {
+  return { listJobs, retryJob };
 }
 
 /** The media worker's side of them. */

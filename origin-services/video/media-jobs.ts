@@ -44,14 +44,11 @@ export function createVideoJobs(context: Context) {
 export type VideoJobs = ReturnType<typeof createVideoJobs>;
 
 /** What operators see of them and do with them. */
-export function createMediaJobAdminService({ listJobs, retry }: VideoJobs): ServiceImpl<typeof MediaJobAdminService> {
-  return {
-    listJobs,
-    async retryJob({ jobId }) {
-      const before = await retry(jobId);
-      return { retried: before === "failed" || before === "uploaded" };
-    },
-  };
+export function createMediaJobAdminService({
+  listJobs,
+  retryJob,
+}: VideoJobs): ServiceImpl<typeof MediaJobAdminService> {
+  return { listJobs, retryJob };
 }
 
 /** The media worker's side of them. */

@@ -1,3 +1,5 @@
+import type { KafkaMessage } from "kafkajs";
+
 import type { ReceivedEvent } from "./event-log.ts";
 import { continuesRun, encodeProgress, maxDistance, maxRuns, type Mark, type Progress } from "./kafka-progress.ts";
 
@@ -150,6 +152,37 @@ export function createHeldPartition(topic: string, number: number): HeldPartitio
     for (const offset of inherited.settled) if (offset >= next) yield { offset, mark: null };
     for (const [offset, mark] of inherited.marks) if (offset >= next) yield { offset, mark };
   }
+}
+
+/** Takes the next record over, as it was inherited; null for one that is here already, or was settled by a member before. */
+export function holdRecord(partition: HeldPartition, { offset, key, value }: KafkaMessage): Held | null {
+  const at = Number(offset);
+  if (partition.next !== null && at < partition.next) return null;
+  partition.next = at + 1;
+  const { topic, number, inherited } = partition;
+  const mark = inherited?.marks.get(at);
+  const event = {
+    topic,
+    key: key?.toString() ?? "",
+    value: value?.toString() ?? "",
+    id: `${number}:${offset}`,
+    attempt: 0,
+  };
+  const held: Held = {
+    partition,
+    offset: at,
+    event,
+    bytes: (key?.length ?? 0) + (value?.length ?? 0),
+    attempts: mark?.attempts ?? 0,
+    state: inherited?.settled.has(at) ? "settled" : mark?.waiting ? "waiting" : "ready",
+  };
+  partition.add(held);
+  return held.state === "settled" ? null : held;
+}
+
+/** How partitions are told apart. */
+export function nameOf({ topic, number }: { topic: string; number: number }): string {
+  return `${topic} ${number}`;
 }
 
 /** First in, first out, in constant time. */

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from "node:timers/promises";
-
 import { CompressionTypes, type Kafka, type Message, type Producer, type TopicMessages } from "kafkajs";
+
+import { within } from "../within.ts";
 
 export interface KafkaRecord {
   topic: string;
@@ -46,6 +46,7 @@ export function createKafkaProducer(options: { client: Kafka; timeoutMs: number 
   let producer: Promise<Producer> | null = null;
   let sending: Promise<void> | null = null;
   let closed = false;
+  const tooSlow = () => new Error(`Kafka has not acknowledged the records within ${timeoutMs} ms`);
 
   return {
     async send(records) {
@@ -66,7 +67,7 @@ export function createKafkaProducer(options: { client: Kafka; timeoutMs: number 
   async function sendWaiting(): Promise<void> {
     for (let turn = nextTurn(); turn.length > 0; turn = nextTurn()) {
       try {
-        await inTime(sendSteps(turn.flatMap(({ records }) => records)));
+        await within(sendSteps(turn.flatMap(({ records }) => records)), timeoutMs, tooSlow);
         for (const { done } of turn) done.resolve();
       } catch (error) {
         for (const { done } of turn) done.reject(error);
@@ -112,16 +113,6 @@ export function createKafkaProducer(options: { client: Kafka; timeoutMs: number 
     });
     await created.connect();
     return created;
-  }
-
-  async function inTime(work: Promise<void>): Promise<void> {
-    const done = new AbortController();
-    const late = sleep(timeoutMs, undefined, { signal: done.signal }).then(() => {
-      throw new Error(`Kafka has not acknowledged the records within ${timeoutMs} ms`);
-    });
-    work.catch(() => {});
-    late.catch(() => {});
-    await Promise.race([work, late]).finally(() => done.abort());
   }
 }
 

@@ -1,12 +1,14 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import type { Admin, Consumer, EachBatchPayload, Kafka, KafkaMessage } from "kafkajs";
+import type { Admin, Consumer, EachBatchPayload, Kafka } from "kafkajs";
 
 import type { Log } from "../log.ts";
+import { within } from "../within.ts";
 import type { SubscribeOptions, Subscription } from "./event-log.ts";
 import { stickyAssigner, type Partitions } from "./kafka-assigner.ts";
 import { leaveKafkaGroup } from "./kafka-client.ts";
-import { createHeldPartition, type Held, type HeldPartition } from "./kafka-partition.ts";
+import { createGroupOffsets, type StoredProgress } from "./kafka-group-offsets.ts";
+import { createHeldPartition, holdRecord, nameOf, type Held, type HeldPartition } from "./kafka-partition.ts";
 import { decodeProgress } from "./kafka-progress.ts";
 import { createWork } from "./kafka-work.ts";
 
@@ -19,8 +21,6 @@ const fetchBytes = { ofPartition: 1024 * 1024, together: 4 * 1024 * 1024 };
 const joinMs = 15_000;
 const giveBackMs = 2_000;
 const leaveMs = 5_000;
-/** What kafkajs commits for "from the oldest record on". */
-const earliest = -2;
 const longestBackOffMs = 2_000;
 
 export interface SubscriptionContext {
@@ -54,6 +54,7 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
   let restarts = 0;
   let problem: unknown;
   let closed: Promise<void> | undefined;
+  const offsets = createGroupOffsets(group, context.admin, log);
   const work = createWork({
     group,
     concurrency,
@@ -69,7 +70,7 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
   const watching = setInterval(watch, Math.min(1_000, sessionTimeoutMs / 4));
   const firstTry = start();
   try {
-    await inTime(Promise.all([firstTry, firstJoin.promise]), joinMs);
+    await within(Promise.all([firstTry, firstJoin.promise]), joinMs, () => tooSlow(joinMs));
   } catch (error) {
     await close(0);
     const reason = problem instanceof Error ? `: ${problem.message}` : "";
@@ -130,7 +131,9 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     log.debug("a consumer has crashed and is replaced", { group, error });
     await sleep(Math.min(longestBackOffMs, 100 * 2 ** restarts++));
     if (memberId !== "")
-      await inTime(leaveKafkaGroup(context.createClient(), group, memberId), leaveMs).catch(() => {});
+      await within(leaveKafkaGroup(context.createClient(), group, memberId), leaveMs, () => tooSlow(leaveMs)).catch(
+        () => {},
+      );
     if (!leaving.signal.aborted) await start();
   }
 
@@ -147,7 +150,7 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
 
   function joined(id: string, assignment: Partitions): void {
     const wanted = new Set(
-      Object.entries(assignment).flatMap(([topic, numbers]) => numbers.map((number) => `${topic} ${number}`)),
+      Object.entries(assignment).flatMap(([topic, numbers]) => numbers.map((number) => nameOf({ topic, number }))),
     );
     for (const [name, partition] of partitions) if (!wanted.has(name)) lose(name, partition);
     const sameMember = id === memberId;
@@ -157,9 +160,9 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     const added = kept.filter(({ inherited }) => inherited === null);
     for (const [topic, numbers] of Object.entries(assignment)) {
       for (const number of numbers) {
-        if (partitions.has(`${topic} ${number}`)) continue;
+        if (partitions.has(nameOf({ topic, number }))) continue;
         const partition = createHeldPartition(topic, number);
-        partitions.set(`${topic} ${number}`, partition);
+        partitions.set(nameOf(partition), partition);
         added.push(partition);
         // It may have been paused when it was here before.
         consumer?.resume([{ topic, partitions: [number] }]);
@@ -180,35 +183,28 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     const outdated = () => join !== joins || leaving.signal.aborted;
     for (let failures = 0; some.length > 0 && !outdated(); failures++) {
       try {
-        const admin = await context.admin();
-        const found = await admin.fetchOffsets({
-          groupId: group,
-          topics: [...new Set(some.map(({ topic }) => topic))],
-        });
+        const storedOf = await offsets.stored(some);
         if (outdated()) return;
-        const stored = new Map<string, { offset: string; metadata: string | null }>();
-        for (const { topic, partitions: of } of found) {
-          for (const { partition, ...rest } of of) stored.set(`${topic} ${partition}`, rest);
-        }
         for (const partition of doubtful) {
-          const { offset, metadata } = stored.get(nameOf(partition)) ?? { offset: "-1", metadata: null };
           const { known, perhaps } = partition.committed;
-          const text = `${offset} ${metadata ?? ""}`;
-          if (Number(offset) < 0 || text === known || text === perhaps) continue;
+          const stored = storedOf(partition);
+          const text = textOf(stored);
+          if (stored.offset < 0 || text === known || text === perhaps) continue;
           lose(nameOf(partition), partition);
           const anew = createHeldPartition(partition.topic, partition.number);
           partitions.set(nameOf(partition), anew);
           added.push(anew);
         }
         for (const partition of added) {
-          const { offset, metadata } = stored.get(nameOf(partition)) ?? { offset: "-1", metadata: null };
-          if (Number(offset) === earliest) tellReset(partition);
-          partition.inherited = decodeProgress(Number(offset), metadata);
-          partition.next ??= Number(offset) < 0 ? null : Number(offset);
+          const stored = storedOf(partition);
+          const { topic, number } = partition;
+          if (offsets.wasReset(stored)) offsets.tellReset(partition);
+          partition.inherited = decodeProgress(stored.offset, stored.metadata);
+          partition.next ??= stored.offset < 0 ? null : stored.offset;
           if (partition.next !== null && doubtful.length > 0) {
-            consumer?.seek({ topic: partition.topic, partition: partition.number, offset: String(partition.next) });
+            consumer?.seek({ topic, partition: number, offset: String(partition.next) });
           }
-          partition.committed.known = `${offset} ${metadata ?? ""}`;
+          partition.committed.known = textOf(stored);
         }
         break;
       } catch (error) {
@@ -238,7 +234,7 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     const { batch, heartbeat, isStale } = payload;
     if (consumer !== from) return;
     commitOffsets = payload.commitOffsetsIfNecessary;
-    const name = `${batch.topic} ${batch.partition}`;
+    const name = nameOf({ topic: batch.topic, number: batch.partition });
     for (let waitMs = 5; !leaving.signal.aborted; waitMs = Math.min(250, 2 * waitMs)) {
       if (partitions.get(name)?.inherited) break;
       await sleep(waitMs);
@@ -250,11 +246,11 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     const first = batch.messages[0];
     if (partition.next !== null && Number(batch.highWatermark) < partition.next) partition = beginAnew(partition);
     if (first && partition.next !== null && Number(first.offset) > partition.next) {
-      void tellLoss(partition, partition.next);
+      void offsets.tellLoss(partition, partition.next);
     }
     const records: Held[] = [];
     for (const message of batch.messages) {
-      const held = admit(partition, message);
+      const held = holdRecord(partition, message);
       if (held) records.push(held);
     }
     partition.next = Math.max(partition.next ?? 0, Number(batch.lastOffset()) + 1);
@@ -273,74 +269,14 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     }
   }
 
-  /** Null for one that is here already, or was settled by a member before. */
-  function admit(partition: HeldPartition, { offset, key, value }: KafkaMessage): Held | null {
-    const at = Number(offset);
-    if (partition.next !== null && at < partition.next) return null;
-    partition.next = at + 1;
-    const { topic, number, inherited } = partition;
-    const mark = inherited?.marks.get(at);
-    const event = {
-      topic,
-      key: key?.toString() ?? "",
-      value: value?.toString() ?? "",
-      id: `${number}:${offset}`,
-      attempt: 0,
-    };
-    const held: Held = {
-      partition,
-      offset: at,
-      event,
-      bytes: (key?.length ?? 0) + (value?.length ?? 0),
-      attempts: mark?.attempts ?? 0,
-      state: inherited?.settled.has(at) ? "settled" : mark?.waiting ? "waiting" : "ready",
-    };
-    partition.add(held);
-    return held.state === "settled" ? null : held;
-  }
-
-  /** The topic was made anew, or its end was lost with its leader; kafkajs reads it from its beginning then. */
+  /** kafkajs reads a topic that ends before the group's offset from its beginning. */
   function beginAnew(partition: HeldPartition): HeldPartition {
-    const { topic, number, next } = partition;
-    log.error("a topic ends before the place that the group had reached; reading it from its oldest record", {
-      topic,
-      partition: number,
-      group,
-      reached: next,
-    });
+    offsets.tellCut(partition);
     work.lose(partition);
-    const anew = createHeldPartition(topic, number);
+    const anew = createHeldPartition(partition.topic, partition.number);
     anew.inherited = decodeProgress(-1, null);
     partitions.set(nameOf(partition), anew);
     return anew;
-  }
-
-  /** kafkajs found the group's offset out of range, and was quicker than we were to put another in its place. */
-  function tellReset({ topic, number }: HeldPartition): void {
-    log.error("the place that a group had reached is gone; reading the topic from its oldest record", {
-      topic,
-      partition: number,
-      group,
-    });
-  }
-
-  /** A gap may be the end of a transaction, or what compaction left away; below the oldest record it is a loss. */
-  async function tellLoss(partition: HeldPartition, expected: number): Promise<void> {
-    const { topic, number } = partition;
-    try {
-      const offsets = await (await context.admin()).fetchTopicOffsets(topic);
-      const oldest = Number(offsets.find(({ partition: of }) => of === number)?.low ?? 0);
-      if (oldest <= expected) return;
-      const lost = { topic, partition: number, group, from: expected, to: oldest - 1, records: oldest - expected };
-      log.error("records were deleted before the group had read them", lost);
-    } catch (error) {
-      log.error("it is not known whether records were deleted before the group had read them", {
-        topic,
-        partition: number,
-        group,
-        error,
-      });
-    }
   }
 
   function resumeIfRoom(partition: HeldPartition): void {
@@ -352,18 +288,18 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
 
   async function commit(some: readonly HeldPartition[]): Promise<void> {
     const entries = some.flatMap((partition) => {
-      const progress = partition.progress();
-      return progress ? [{ partition, text: `${progress.offset} ${progress.metadata}`, ...progress }] : [];
+      const reached = partition.progress();
+      return reached ? [{ partition, text: textOf(reached), ...reached }] : [];
     });
     for (const { partition, text } of entries) partition.committed.perhaps = text;
-    const offsets = entries.map(({ partition, offset, metadata }) => {
+    const progress = entries.map(({ partition, offset, metadata }) => {
       return { topic: partition.topic, partition: partition.number, offset: String(offset), metadata };
     });
     // The consumer's own method tries again, maybe when the partition is another member's. It is for before the first batch only.
     if (commitOffsets) {
-      const byTopic = Map.groupBy(offsets, ({ topic }) => topic);
+      const byTopic = Map.groupBy(progress, ({ topic }) => topic);
       await commitOffsets({ topics: [...byTopic].map(([topic, of]) => ({ topic, partitions: of })) });
-    } else if (consumer) await consumer.commitOffsets(offsets);
+    } else if (consumer) await consumer.commitOffsets(progress);
     else throw new Error("there is no consumer at the moment");
     for (const { partition, text } of entries) partition.committed.known = text;
   }
@@ -391,27 +327,23 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     clearInterval(watching);
     await work.giveBack(partitions.values(), giveBackMs);
     memberId = "";
-    await inTime(consumer?.disconnect() ?? Promise.resolve(), giveBackMs).catch((error: unknown) => {
+    const left = consumer?.disconnect() ?? Promise.resolve();
+    await within(left, giveBackMs, () => tooSlow(giveBackMs)).catch((error: unknown) => {
       log.debug("the group could not be left; the others wait until the session has timed out", { group, error });
     });
   }
 }
 
-function nameOf({ topic, number }: HeldPartition): string {
-  return `${topic} ${number}`;
+function textOf({ offset, metadata }: StoredProgress): string {
+  return `${offset} ${metadata ?? ""}`;
 }
 
 function isFull({ unsettled }: HeldPartition): boolean {
   return unsettled.records > mostHeld.records || unsettled.bytes > mostHeld.bytes;
 }
 
-async function inTime<T>(work: Promise<T>, ms: number): Promise<T> {
-  const done = new AbortController();
-  const late = sleep(ms, undefined, { signal: done.signal }).then(() => {
-    throw new Error(`Kafka took longer than ${ms} ms`);
-  });
-  late.catch(() => {});
-  return Promise.race([work, late]).finally(() => done.abort());
+function tooSlow(ms: number): Error {
+  return new Error(`Kafka took longer than ${ms} ms`);
 }
 
 function logFailure(log: Log, group: string): NonNullable<SubscribeOptions["onError"]> {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Log } from "../log.ts";
 import type { SubscribeOptions } from "./event-log.ts";
-import { createQueue, type Held, type HeldPartition } from "./kafka-partition.ts";
+import { createQueue, nameOf, type Held, type HeldPartition } from "./kafka-partition.ts";
 
 /** Most records that are taken and not done. */
 const mostAtATime = 8_192;
@@ -164,7 +164,7 @@ export function createWork(options: WorkOptions): Work {
   /** By key, the last of the records that follow each other. The same for a partition that was lost and has come back. */
   function chainsOf(partition: HeldPartition): Map<string, Held> {
     if (partition.chains) return partition.chains;
-    const name = `${partition.topic} ${partition.number}`;
+    const name = nameOf(partition);
     const chains = allChains.get(name) ?? new Map<string, Held>();
     allChains.set(name, chains);
     return (partition.chains = chains);
