@@ -25,6 +25,9 @@ const packages = ["edge-gateway", "origin-services", "media-worker", "db", "plat
 /** These start a whole stack each and measure it, so that they get the machine for themselves. */
 const exclusive = (file: string) => file.startsWith("e2e/") || file === "dev/stack.test.ts";
 
+/** A whole run runs these once more, with the event log on Kafka: a video from its upload to the feed, likes to the cache, chats in order. */
+const onKafkaToo = ["publish", "social", "cache-truth", "chat"].map((name) => `e2e/${name}.test.ts`);
+
 const maxSecondAttempts = 3;
 /** Files that a whole run names because they took the longest. */
 const namedSlowest = 15;
@@ -38,7 +41,11 @@ async function main(filters: string[], onKafka: boolean): Promise<number> {
   await provision(["mariadb", "redis", "ffmpeg", "bubblewrap"], output);
   const [servers, checked] = await Promise.all([testServers(), filters.length > 0 ? [] : check()]);
   // Once, and not by each file that wants them. The tests say themselves that they are skipped, or fail.
-  await provideKafka(output).catch((error: unknown) => output.say(`no Kafka to test with: ${explain(error)}`));
+  const noKafka = await provideKafka(output).then(
+    () => null,
+    (error: unknown) => explain(error),
+  );
+  if (noKafka !== null) output.say(`no Kafka to test with: ${noKafka}`);
   await provideFlinkCdc(output).catch((error: unknown) => output.say(`no Flink CDC to test with: ${explain(error)}`));
   const env = {
     ...testServersEnv(servers),
@@ -46,15 +53,36 @@ async function main(filters: string[], onKafka: boolean): Promise<number> {
     ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}),
   };
   const options = { cwd: root, env, write, signal: interrupt };
-  const results = [
+  const alone = { ...options, jobs: 1 };
+  const ran = [
     ...(await runTestFiles(
       files.filter((file) => !exclusive(file)),
       { ...options, jobs: Math.min(2, availableParallelism()) },
     )),
-    ...(await runTestFiles(files.filter(exclusive), { ...options, jobs: 1 })),
+    ...(await runTestFiles(files.filter(exclusive), alone)),
   ];
-  if (filters.length === 0) write(slowest(results, (performance.now() - began) / 1000));
-  return conclude([...checked, ...(await tryAgain(results, { ...options, jobs: 1 }))], interrupt.aborted);
+  const results = [...(await tryAgain(ran, alone))];
+  if (filters.length === 0) {
+    results.push(...(noKafka === null ? await runOnKafka(alone) : [withoutKafka(noKafka)]));
+    write(slowest(results, (performance.now() - began) / 1000));
+  }
+  return conclude([...checked, ...results], interrupt.aborted);
+}
+
+async function runOnKafka(options: TestRunOptions): Promise<FileResult[]> {
+  options.write("\nWith the event log on Kafka:\n");
+  const kafka = { ...options, env: { ...options.env, FLICK_TEST_STACK: "kafka" } };
+  const results = await tryAgain(await runTestFiles(onKafkaToo, kafka), kafka);
+  return results.map((result) => ({ ...result, file: `${result.file} on Kafka` }));
+}
+
+/** Here they are skipped, and that is said; in CI it is a failure. */
+function withoutKafka(reason: string): FileResult {
+  const inCi = process.env.CI === "true";
+  const problem = `skipped without Kafka: ${reason}`;
+  write(`\nThe end-to-end tests on Kafka are ${problem}\n`);
+  const counts = { passed: 0, failed: inCi ? 1 : 0, skipped: inCi ? 0 : onKafkaToo.length };
+  return { file: "e2e on Kafka", ...counts, problem, seconds: 0 };
 }
 
 /**

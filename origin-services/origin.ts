@@ -94,7 +94,7 @@ export async function startOrigin(
     accessKeyId: env.OSS_ACCESS_KEY_ID,
     accessKeySecret: env.OSS_ACCESS_KEY_SECRET,
   });
-  const events = openEventLog(env, log);
+  const events = openEventLog(env, log, `origin-${env.NODE_ID}`);
   await checkOurTopics(events, log);
   const config = await followConfig({ program: "origin", schema: originConfig, url: env.REDIS_URL, log });
   const cache = createCache({ url: env.REDIS_URL, log, settings: () => config.current().cache });

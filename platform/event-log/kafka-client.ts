@@ -20,9 +20,9 @@ const answerMs = 10_000;
  * A kafkajs client. What kafkajs logs goes to `debug`, because at an outage it repeats itself many times a second: the driver
  * says itself what a person has to know.
  */
-export function createKafkaClient({ brokers, tls, sasl }: KafkaConnection, log: Log): Kafka {
+export function createKafkaClient({ brokers, tls, sasl }: KafkaConnection, log: Log, clientId = "flick"): Kafka {
   const config: KafkaConfig = {
-    clientId: "flick",
+    clientId,
     brokers: [...brokers],
     connectionTimeout: connectMs,
     requestTimeout: answerMs,

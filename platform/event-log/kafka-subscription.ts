@@ -26,6 +26,8 @@ const longestBackOffMs = 2_000;
 export interface SubscriptionContext {
   /** A client of the subscription's own: kafkajs shares offsets between the consumers of one. */
   createClient: () => Kafka;
+  /** The client id by which members are known that a dead process of the same name has left behind. */
+  predecessor: string | undefined;
   admin: () => Promise<Admin>;
   bury: (held: Held, group: string, reason: string) => Promise<void>;
   log: Log;
@@ -67,6 +69,9 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
     onSettled: resumeIfRoom,
   });
 
+  await within(removePredecessors(), leaveMs, () => tooSlow(leaveMs)).catch((error: unknown) => {
+    log.debug("whether a predecessor is in the group is not known", { group, error });
+  });
   const watching = setInterval(watch, Math.min(1_000, sessionTimeoutMs / 4));
   const firstTry = start();
   try {
@@ -78,6 +83,16 @@ export async function joinKafkaGroup(context: SubscriptionContext, options: Subs
   }
 
   return { close: (drainMs = 10_000) => (closed ??= close(drainMs)) };
+
+  async function removePredecessors(): Promise<void> {
+    if (context.predecessor === undefined) return;
+    const { groups } = await (await context.admin()).describeGroups([group]);
+    for (const { clientId, memberId: dead } of groups.flatMap(({ members }) => members)) {
+      if (clientId !== context.predecessor) continue;
+      log.info("a member is removed from the group, of a process of this one's name that has ended", { group });
+      await leaveKafkaGroup(context.createClient(), group, dead);
+    }
+  }
 
   async function start(): Promise<void> {
     const heartbeatInterval = Math.floor(sessionTimeoutMs / 5);

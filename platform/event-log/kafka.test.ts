@@ -68,14 +68,15 @@ await describeWithKafka("The Kafka driver", () => {
   }
 
   /** A member in a process of its own, that prints what becomes of each record; a handler takes so long, or until its signal aborts. */
-  function startMember(topic: string, workMs: number) {
+  function startMember(topic: string, workMs: number, options: Partial<KafkaOptions> = {}, group = "g") {
     const script = `
       import { createKafkaEventLog } from ${JSON.stringify(join(import.meta.dir, "kafka.ts"))};
       const log = { debug() {}, info() {}, warn() {}, error() {} };
       const connection = { brokers: [${JSON.stringify(server.url)}] };
-      const eventLog = createKafkaEventLog({ connection, log, sessionTimeoutMs: ${sessionTimeoutMs} });
+      const options = ${JSON.stringify({ sessionTimeoutMs, ...options })};
+      const eventLog = createKafkaEventLog({ connection, log, ...options });
       await eventLog.subscribe({
-        group: "g",
+        group: ${JSON.stringify(group)},
         topics: [${JSON.stringify(topic)}],
         concurrency: 4,
         handler: async ({ value }, signal) => {
@@ -98,6 +99,25 @@ await describeWithKafka("The Kafka driver", () => {
     })();
     return { member, lines };
   }
+
+  test("gives what a killed process had at once to the next process of its name, and takes nothing from another", async () => {
+    const { eventLog, topic } = await open(2);
+    const group = "named";
+    // Longer than the test waits, and of a group that no other test joins.
+    const options = { sessionTimeoutMs: 25_000 };
+    const other = startMember(topic, 0, { ...options, processName: "two" }, group);
+    const killed = startMember(topic, 60_000, { ...options, processName: "one" }, group);
+    const send = () => eventLog.publish(Array.from({ length: 20 }, (_, i) => ({ topic, key: `k${i}`, value: `${i}` })));
+    await until(async () => (await send(), killed.lines.length > 0 && other.lines.length > 0), 20_000);
+    killed.member.kill("SIGKILL");
+    const next = openLog([], { ...options, processName: "one" });
+    const seen: string[] = [];
+    await next.subscribe({ group, topics: [topic], handler: async ({ value }) => void seen.push(value) });
+    await until(async () => (await eventLog.lag(topic, group)) === 0, 20_000);
+    expect(seen).toContain(killed.lines[0]?.split(" ")[1] ?? "");
+    const before = other.lines.length;
+    await until(async () => (await send(), other.lines.length > before), 20_000);
+  });
 
   test("gives all that a killed member has not finished to another, and counts what it had begun", async () => {
     const { eventLog, topic } = await open(2);

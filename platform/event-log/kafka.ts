@@ -17,6 +17,11 @@ import { deadLetterTopic } from "./topics.ts";
 export interface KafkaOptions {
   connection: KafkaConnection;
   log: Log;
+  /**
+   * A name that no other living process has. When this one joins a group, a member that a dead process of the same name has left behind
+   * is removed, whose partitions would wait for `sessionTimeoutMs` otherwise.
+   */
+  processName?: string | undefined;
   /** Of topics that this creates and whose specification does not say it. Default 12. */
   partitions?: number;
   /** Copies of each record, on as many brokers. Default 1. */
@@ -45,8 +50,9 @@ const mostRepeats = 5;
  * - Dead letters are records of `<topic>.dlq`, with their origin in headers; a replay deletes them from there.
  */
 export function createKafkaEventLog(options: KafkaOptions): EventLog {
-  const { connection, log, sessionTimeoutMs = 10_000, publishTimeoutMs = 10_000 } = options;
-  const client = createKafkaClient(connection, log);
+  const { connection, log, processName, sessionTimeoutMs = 10_000, publishTimeoutMs = 10_000 } = options;
+  const clientId = processName === undefined ? undefined : `flick.${processName}`;
+  const client = createKafkaClient(connection, log, clientId);
   const producer = createKafkaProducer({ client, timeoutMs: publishTimeoutMs });
   const reader = createKafkaReader(client);
   const subscriptions = new Set<Subscription>();
@@ -87,7 +93,8 @@ export function createKafkaEventLog(options: KafkaOptions): EventLog {
     async subscribe(subscribeOptions) {
       await checkTopics(subscribeOptions.topics);
       const context = {
-        createClient: () => createKafkaClient(connection, log),
+        createClient: () => createKafkaClient(connection, log, clientId),
+        predecessor: clientId,
         admin,
         bury,
         log,
