@@ -73,7 +73,7 @@ async function runOnKafka(options: TestRunOptions): Promise<FileResult[]> {
   options.write("\nWith the event log on Kafka:\n");
   const kafka = { ...options, env: { ...options.env, FLICK_TEST_STACK: "kafka" } };
   const results = await tryAgain(await runTestFiles(onKafkaToo, kafka), kafka);
-  return results.map((result) => ({ ...result, file: `${result.file} on Kafka` }));
+  return results.map((result) => Object.assign(result, { file: `${result.file} on Kafka` }));
 }
 
 /** Here they are skipped, and that is said; in CI it is a failure. */

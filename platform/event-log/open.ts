@@ -3,7 +3,7 @@ import * as v from "valibot";
 import { EnvError, whole } from "../env.ts";
 import type { Log } from "../log.ts";
 import type { EventLog } from "./event-log.ts";
-import { createKafkaEventLog, type KafkaOptions } from "./kafka.ts";
+import { createKafkaEventLog } from "./kafka.ts";
 import type { KafkaConnection } from "./kafka-client.ts";
 import { TopicMissing } from "./kafka-topics.ts";
 import { createRedisStreamsEventLog } from "./redis-streams.ts";
@@ -41,7 +41,7 @@ type EventLogEnv = v.InferOutput<v.ObjectSchema<typeof kafkaEnv, undefined>> & {
 /**
  * The event log that the environment names: on Kafka with `KAFKA_BROKERS`, else in Redis Streams at `REDIS_URL`.
  *
- * @param processName that no other living process has; see {@link KafkaOptions.processName}.
+ * @param processName that no other living process has, of use on Kafka; see `KafkaOptions`.
  * @throws {EnvError} when something of it is missing.
  */
 export function openEventLog(env: EventLogEnv, log: Log, processName?: string): EventLog {
