@@ -22,11 +22,15 @@ const help = `Sets up what the tests need, runs check and every test, and ends w
 const root = join(import.meta.dir, "..");
 const packages = ["edge-gateway", "origin-services", "media-worker", "db", "platform", "proto", "dev", "bench", "e2e"];
 
-/** These start a whole stack each and measure it, so that they get the machine for themselves. */
-const exclusive = (file: string) => file.startsWith("e2e/") || file === "dev/stack.test.ts";
+const endToEnd = (names: readonly string[]) => names.map((name) => `e2e/${name}.test.ts`);
+
+/** Of those that start a whole stack each, these neither kill nor measure it. The others get the machine for themselves. */
+const sharing = endToEnd(["contract", "openapi", "profile", "secrecy", "sessions", "social", "social-bad-input"]);
+const exclusive = (file: string) =>
+  (file.startsWith("e2e/") && !sharing.includes(file)) || file === "dev/stack.test.ts";
 
 /** A whole run runs these once more, with the event log on Kafka: a video from its upload to the feed, likes to the cache, chats in order. */
-const onKafkaToo = ["publish", "social", "cache-truth", "chat"].map((name) => `e2e/${name}.test.ts`);
+const onKafkaToo = endToEnd(["publish", "social", "cache-truth", "chat"]);
 
 const maxSecondAttempts = 3;
 /** Files that a whole run names because they took the longest. */
@@ -79,8 +83,8 @@ async function runOnKafka(options: TestRunOptions): Promise<FileResult[]> {
 /** Here they are skipped, and that is said; in CI it is a failure. */
 function withoutKafka(reason: string): FileResult {
   const inCi = process.env.CI === "true";
-  const problem = `skipped without Kafka: ${reason}`;
-  write(`\nThe end-to-end tests on Kafka are ${problem}\n`);
+  const problem = `no Kafka to test with: ${reason}`;
+  write(`\nThe end-to-end tests on Kafka are ${inCi ? "not run" : "skipped"}, there is ${problem}\n`);
   const counts = { passed: 0, failed: inCi ? 1 : 0, skipped: inCi ? 0 : onKafkaToo.length };
   return { file: "e2e on Kafka", ...counts, problem, seconds: 0 };
 }
