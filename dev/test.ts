@@ -25,7 +25,7 @@ const packages = ["edge-gateway", "origin-services", "media-worker", "db", "plat
 const endToEnd = (names: readonly string[]) => names.map((name) => `e2e/${name}.test.ts`);
 
 /** Of those that start a whole stack each, these neither kill nor measure it. The others get the machine for themselves. */
-const sharing = endToEnd(["contract", "openapi", "profile", "secrecy", "sessions", "social", "social-bad-input"]);
+const sharing = endToEnd(["contract", "openapi", "profile", "social", "social-bad-input"]);
 const exclusive = (file: string) =>
   (file.startsWith("e2e/") && !sharing.includes(file)) || file === "dev/stack.test.ts";
 
