@@ -4,8 +4,9 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 
 import { corpus, runCorpus, startBait } from "./corpus.ts";
-import { makeSheet, table } from "./report.ts";
-import type { EntryResult } from "./run.ts";
+import { table } from "./report.ts";
+import { coverOf, type EntryResult } from "./run.ts";
+import { makeSheet } from "./sheet.ts";
 
 const help = `Makes files that are odd, broken or hostile, has each processed as the media worker does it, and compares
 what becomes of it with what should. Nothing is fetched; FFmpeg is all it takes.
@@ -20,6 +21,7 @@ what becomes of it with what should. Nothing is fetched; FFmpeg is all it takes.
 `;
 
 const limitMs = 3_600_000;
+const sheetLayout = { columns: 12, width: 120, height: 160 };
 
 /** `bun run media corpus`. Returns the exit code: 1 when something is not as it should be. */
 export async function corpusCommand(args: string[]): Promise<number> {
@@ -59,7 +61,14 @@ export async function corpusCommand(args: string[]): Promise<number> {
     });
     results.sort((one, other) => chosen.indexOf(one.entry) - chosen.indexOf(other.entry));
     if (values.table) await writeFile(values.table, table(results));
-    if (values.sheet && keep) await makeSheet(results, keep, resolve(values.sheet));
+    const ready = results.filter(({ outcome }) => outcome.startsWith("ready"));
+    if (values.sheet && keep && ready.length > 0) {
+      await makeSheet(
+        ready.map(({ entry }) => join(keep, coverOf(entry))),
+        resolve(values.sheet),
+        sheetLayout,
+      );
+    }
   } finally {
     await bait.stop();
     await rm(dir, { recursive: true, force: true });
