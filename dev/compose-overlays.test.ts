@@ -1,28 +1,20 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { describe, expect, test } from "bun:test";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parseEnv } from "node:util";
 
-import { mountOf, parseComposeFile, parseOverlay } from "./compose-file.ts";
-import { makeComposeSecrets } from "./compose-secrets.ts";
+import { mountOf, parseOverlay } from "./compose-file.ts";
 import { readDevEnv } from "./env.ts";
+import { compose as base, root, setUpComposeSecrets } from "./testing-compose.ts";
 
-const root = join(import.meta.dir, "..");
 const read = (path: string) => readFile(join(root, path), "utf8");
 const overlay = async (name: string) => parseOverlay(await read(`ops/compose/${name}.yml`));
-const base = parseComposeFile(await read("docker-compose.yml"));
 const infra = await overlay("infra");
 
-let secretsDir = "";
-beforeAll(async () => {
-  secretsDir = await mkdtemp(join(tmpdir(), "flick-compose-"));
-  await makeComposeSecrets(secretsDir);
-});
-afterAll(() => rm(secretsDir, { recursive: true }));
+const secretsDir = setUpComposeSecrets();
 
 test("every secret of any of the files is made by the secrets command, which makes no others", async () => {
-  const made = await Array.fromAsync(new Bun.Glob("*").scan(secretsDir));
+  const made = await Array.fromAsync(new Bun.Glob("*").scan(secretsDir()));
   const declared = { ...base.secrets, ...infra.secrets };
   for (const [name, { file }] of Object.entries(declared)) expect(file).toBe(`./ops/compose/secrets/${name}`);
   const services = [...Object.values(base.services), ...Object.values(infra.services)];
@@ -57,7 +49,7 @@ describe("the file for the servers alone", () => {
 
   test("publishes every server where the settings for `bun dev` look for it, on this machine only", async () => {
     const settings = parseEnv(
-      (await read("ops/compose/infra.env")).replaceAll("=ops/compose/secrets/", `=${secretsDir}/`),
+      (await read("ops/compose/infra.env")).replaceAll("=ops/compose/secrets/", `=${secretsDir()}/`),
     );
     const { external } = readDevEnv(settings);
     const address = (url = "") => new URL(url).host.replace("localhost", "127.0.0.1");
