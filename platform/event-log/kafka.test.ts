@@ -11,6 +11,7 @@ import { eventLogContract } from "./contract.ts";
 import type { EventLog, ReceivedEvent } from "./event-log.ts";
 import { createKafkaClient } from "./kafka-client.ts";
 import { createKafkaEventLog, type KafkaOptions } from "./kafka.ts";
+import { until } from "./testing.ts";
 import { deadLetterTopic } from "./topics.ts";
 
 setDefaultTimeout(60_000);
@@ -108,27 +109,31 @@ await describeWithKafka("The Kafka driver", () => {
     const other = startMember(topic, 0, { ...options, processName: "two" }, group);
     const killed = startMember(topic, 60_000, { ...options, processName: "one" }, group);
     const send = () => eventLog.publish(Array.from({ length: 20 }, (_, i) => ({ topic, key: `k${i}`, value: `${i}` })));
-    await until(async () => (await send(), killed.lines.length > 0 && other.lines.length > 0), 20_000);
+    await until(
+      async () => (await send(), killed.lines.length > 0 && other.lines.length > 0),
+      "both members at work",
+      20_000,
+    );
     killed.member.kill("SIGKILL");
     const next = openLog([], { ...options, processName: "one" });
     const seen: string[] = [];
     await next.subscribe({ group, topics: [topic], handler: async ({ value }) => void seen.push(value) });
-    await until(async () => (await eventLog.lag(topic, group)) === 0, 20_000);
+    await until(async () => (await eventLog.lag(topic, group)) === 0, "no lag", 20_000);
     expect(seen).toContain(killed.lines[0]?.split(" ")[1] ?? "");
     const before = other.lines.length;
-    await until(async () => (await send(), other.lines.length > before), 20_000);
+    await until(async () => (await send(), other.lines.length > before), "another record at the other member", 20_000);
   });
 
   test("gives all that a killed member has not finished to another, and counts what it had begun", async () => {
     const { eventLog, topic } = await open(2);
     await eventLog.publish(Array.from({ length: 40 }, (_, i) => ({ topic, key: `k${i}`, value: `${i}` })));
     const { member, lines } = startMember(topic, 60_000);
-    await until(() => lines.length === 4, 20_000);
+    await until(() => lines.length === 4, "four handlers at work", 20_000);
     member.kill("SIGKILL");
     const seen = new Map<string, number>();
     const handler = async ({ value, attempt }: ReceivedEvent) => void seen.set(value, attempt);
     await eventLog.subscribe({ group: "g", topics: [topic], handler });
-    await until(() => seen.size === 40, sessionTimeoutMs + 20_000);
+    await until(() => seen.size === 40, "all records", sessionTimeoutMs + 20_000);
     const begun = lines.map((line) => line.slice("began ".length));
     expect(begun.map((value) => seen.get(value))).toEqual([2, 2, 2, 2]);
     // At most twice as many as handlers may run had been taken.
@@ -148,7 +153,7 @@ await describeWithKafka("The Kafka driver", () => {
     const work = { group: "g", topics: [topic], handler };
     await eventLog.subscribe(work);
     await eventLog.publish([{ topic, key: "long", value: "long" }]);
-    await until(() => began.length === 1);
+    await until(() => began.length === 1, "the first record");
     const other = openLog();
     const elsewhere: string[] = [];
     const { close } = await other.subscribe({ ...work, handler: async ({ value }) => void elsewhere.push(value) });
@@ -158,7 +163,7 @@ await describeWithKafka("The Kafka driver", () => {
     }
     await close();
     gate.resolve();
-    await until(async () => (await eventLog.lag(topic, "g")) === 0);
+    await until(async () => (await eventLog.lag(topic, "g")) === 0, "no lag");
     expect(aborted).toBe(false);
     expect([...began, ...elsewhere].filter((value) => value === "long")).toHaveLength(1);
   });
@@ -167,15 +172,15 @@ await describeWithKafka("The Kafka driver", () => {
     const { eventLog, topic } = await open(1);
     await eventLog.publish([{ topic, key: "k", value: "job" }]);
     const { member, lines } = startMember(topic, 30_000);
-    await until(() => lines.length === 1, 20_000);
+    await until(() => lines.length === 1, "the handler at work", 20_000);
     member.kill("SIGSTOP");
     const seen: ReceivedEvent[] = [];
     await eventLog.subscribe({ group: "g", topics: [topic], handler: async (event) => void seen.push(event) });
-    await until(() => seen.length === 1, sessionTimeoutMs + 20_000);
+    await until(() => seen.length === 1, "the record at the other member", sessionTimeoutMs + 20_000);
     member.kill("SIGCONT");
-    await until(() => lines.length === 2, 20_000);
+    await until(() => lines.length === 2, "the aborted handler", 20_000);
     expect(lines).toEqual(["began job", "aborted job"]);
-    await until(async () => (await eventLog.lag(topic, "g")) === 0);
+    await until(async () => (await eventLog.lag(topic, "g")) === 0, "no lag");
     expect(seen.map(({ attempt }) => attempt)).toEqual([2]);
   });
 
@@ -196,7 +201,7 @@ await describeWithKafka("The Kafka driver", () => {
     const seen: string[] = [];
     const again = async ({ value, attempt }: ReceivedEvent) => void seen.push(`${value}: ${attempt}`);
     await openLog().subscribe({ ...options, handler: again });
-    await until(() => seen.length === 3);
+    await until(() => seen.length === 3, "three records");
     expect(seen).toEqual(["hangs: 1", "waits its turn: 1", "fails: 2"]);
     expect(Date.now() - failedAt).toBeGreaterThanOrEqual(690);
   });
@@ -219,7 +224,7 @@ await describeWithKafka("The Kafka driver", () => {
     const work = { group: "g", topics: [topic], handler: async (event: ReceivedEvent) => void seen.push(event) };
     await eventLog.publish(["a", "b"].map((value) => ({ topic, key: "k", value })));
     const subscription = await reader.subscribe(work);
-    await until(() => seen.length === 2);
+    await until(() => seen.length === 2, "both records");
     await subscription.close();
     await eventLog.publish(["c", "d", "e"].map((value) => ({ topic, key: "k", value })));
     const admin = createKafkaClient({ brokers: [server.url] }, createLog({ program: "test", write() {} })).admin();
@@ -229,8 +234,8 @@ await describeWithKafka("The Kafka driver", () => {
     await admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: "4" }] });
     await admin.disconnect();
     await reader.subscribe(work);
-    await until(() => seen.length === 3);
-    await until(() => lines.some(({ level }) => level === "error"));
+    await until(() => seen.length === 3, "the record that is left");
+    await until(() => lines.some(({ level }) => level === "error"), "the error in the log");
     expect(seen.map(({ value }) => value)).toEqual(["a", "b", "e"]);
     expect(lines.filter(({ level }) => level === "error")).toEqual([
       expect.objectContaining({ message: expect.stringMatching(/deleted before the group|place that a group/), topic }),
@@ -249,12 +254,12 @@ await describeWithKafka("The Kafka driver", () => {
     const seen: string[] = [];
     const handler = async ({ value }: ReceivedEvent) => void seen.push(value);
     await openLog(lines).subscribe({ group, topics: [topic], handler });
-    await until(() => seen.length === 3);
+    await until(() => seen.length === 3, "three records");
     expect(seen).toEqual(["a", "b", "c"]);
     expect(lines.filter(({ level }) => level === "error")).toEqual([
       expect.objectContaining({ message: expect.stringContaining("the place that"), topic, group }),
     ]);
-    await until(async () => (await eventLog.lag(topic, group)) === 0);
+    await until(async () => (await eventLog.lag(topic, group)) === 0, "no lag");
   });
 
   test("appends nothing to the last record's topic when another one's records are refused", async () => {
@@ -287,11 +292,3 @@ await describeWithKafka("The Kafka driver", () => {
     expect(await eventLog.createTopics([more])).toEqual([]);
   });
 });
-
-async function until(holds: () => boolean | Promise<boolean>, withinMs = 15_000): Promise<void> {
-  const deadline = Date.now() + withinMs;
-  while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`waited ${withinMs} ms in vain`);
-    await Bun.sleep(10);
-  }
-}

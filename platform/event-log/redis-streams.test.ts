@@ -11,6 +11,7 @@ import { eventLogContract } from "./contract.ts";
 import type { EventLog, EventRecord, ReceivedEvent } from "./event-log.ts";
 import { redisKeys } from "./redis-scripts.ts";
 import { createRedisStreamsEventLog, type RedisStreamsOptions } from "./redis-streams.ts";
+import { collect, until } from "./testing.ts";
 
 eventLogContract("Redis Streams", async () => {
   const { server, remove } = await privateRedis();
@@ -62,9 +63,9 @@ describe("The Redis Streams driver", () => {
 
   test("keeps about as many records as it was told, and says so when a group has lost unread ones", async () => {
     const { eventLog, topic, stream, send, lines } = await open({ maxLength: 100 });
-    const first = await collect(eventLog, topic);
+    const first = await collect(eventLog, { group: "g", topics: [topic] });
     await eventLog.publish(records(topic, 5));
-    await until(() => first.length === 5);
+    await until(() => first.length === 5, "five records");
     await eventLog.close();
     await (await open({ maxLength: 100 })).eventLog.publish(records(topic, 1_000));
     const kept = Number(await send("XLEN", stream));
@@ -72,9 +73,9 @@ describe("The Redis Streams driver", () => {
     expect(kept).toBeLessThan(400);
 
     const late = await open({ maxLength: 100 });
-    const second = await collect(late.eventLog, topic);
-    await until(() => second.length === kept);
-    await until(async () => (await late.eventLog.lag(topic, "g")) === 0);
+    const second = await collect(late.eventLog, { group: "g", topics: [topic] });
+    await until(() => second.length === kept, "all that was kept");
+    await until(async () => (await late.eventLog.lag(topic, "g")) === 0, "no lag");
     const losses = late.lines.filter(
       ({ message }) => message === "records were trimmed away before the group read them",
     );
@@ -91,7 +92,7 @@ describe("The Redis Streams driver", () => {
       await new Promise((resolve) => signal.addEventListener("abort", resolve));
     };
     const subscription = await eventLog.subscribe({ group: "g", topics: [topic], handler, concurrency: 3 });
-    await until(() => started === 3);
+    await until(() => started === 3, "three handlers");
     await Bun.sleep(600);
     expect(started).toBe(3);
     expect(((await send("XPENDING", stream, "g")) as unknown[])[0]).toBe(6);
@@ -107,8 +108,8 @@ describe("The Redis Streams driver", () => {
     const subscription = await eventLog.subscribe({ group: "g", topics: [topic], handler, concurrency: 6 });
     await Bun.sleep(100);
     await subscription.close(0);
-    const seen = await collect(eventLog, topic, { concurrency: 1 });
-    await until(() => seen.length === 12);
+    const seen = await collect(eventLog, { group: "g", topics: [topic], concurrency: 1 });
+    await until(() => seen.length === 12, "twelve records");
     expect(seen.map(({ value, attempt }) => `${value}: ${attempt}`)).toEqual(
       Array.from({ length: 12 }, (_, i) => `${i}: 1`),
     );
@@ -128,8 +129,8 @@ describe("The Redis Streams driver", () => {
     });
     const failedAt = await failed.promise;
     await subscription.close();
-    const seen = await collect((await open()).eventLog, topic);
-    await until(() => seen.length === 1);
+    const seen = await collect((await open()).eventLog, { group: "g", topics: [topic] });
+    await until(() => seen.length === 1, "the record");
     expect(seen[0]?.attempt).toBe(2);
     expect(Date.now() - failedAt).toBeGreaterThanOrEqual(790);
   });
@@ -143,8 +144,8 @@ describe("The Redis Streams driver", () => {
       [string][]
     >;
     await send("XCLAIM", stream, "g", "dead", 0, reply[stream]?.[0]?.[0] ?? "", "RETRYCOUNT", 3);
-    const seen = await collect(eventLog, topic, { retryDelaysMs: [10, 10] });
-    await until(async () => (await eventLog.deadLetters(topic, 10)).length === 1);
+    const seen = await collect(eventLog, { group: "g", topics: [topic], retryDelaysMs: [10, 10] });
+    await until(async () => (await eventLog.deadLetters(topic, 10)).length === 1, "the dead letter");
     expect(await eventLog.deadLetters(topic, 10)).toEqual([
       expect.objectContaining({ value: "0", attempts: 4, reason: "no member that took it lived to answer" }),
     ]);
@@ -193,17 +194,17 @@ describe("The Redis Streams driver", () => {
 
   test("joins its groups again after Redis lost everything", async () => {
     const { eventLog, topic, send } = await open();
-    const seen = await collect(eventLog, topic);
+    const seen = await collect(eventLog, { group: "g", topics: [topic] });
     await eventLog.publish(records(topic, 1));
-    await until(() => seen.length === 1);
+    await until(() => seen.length === 1, "the first record");
     await send("FLUSHALL");
     await eventLog.publish(records(topic, 1));
-    await until(() => seen.length === 2);
+    await until(() => seen.length === 2, "the second record");
   });
 
   test("fails a publish in time while Redis hangs, and works again afterwards", async () => {
     const { eventLog, topic } = await open();
-    const seen = await collect(eventLog, topic);
+    const seen = await collect(eventLog, { group: "g", topics: [topic] });
     await eventLog.publish(records(topic, 1));
     process.kill(server.pid(), "SIGSTOP");
     try {
@@ -214,27 +215,29 @@ describe("The Redis Streams driver", () => {
     } finally {
       process.kill(server.pid(), "SIGCONT");
     }
-    await until(async () => (await eventLog.last(topic).catch(() => null)) !== null);
+    await until(async () => (await eventLog.last(topic).catch(() => null)) !== null, "Redis at work again");
     await eventLog.publish([{ topic, key: "k", value: "after" }]);
-    await until(() => seen.some(({ value }) => value === "after"));
+    await until(() => seen.some(({ value }) => value === "after"), "the record after it");
   });
 
   test("says once that Redis is away and once that it is back, and queues no more than its bound", async () => {
     const { eventLog, topic, lines } = await open();
-    const seen = await collect(eventLog, topic);
+    const seen = await collect(eventLog, { group: "g", topics: [topic] });
     await server.kill();
     const outcomes = await Promise.allSettled(Array.from({ length: 1_100 }, () => eventLog.publish(records(topic, 1))));
     const reasons = outcomes.map((outcome) => (outcome.status === "rejected" ? String(outcome.reason) : "published"));
     expect(reasons.filter((reason) => reason.includes("1000 commands are waiting"))).toHaveLength(100);
     expect(reasons).not.toContain("published");
     await server.start();
-    await until(() =>
-      eventLog.publish(records(topic, 1)).then(
-        () => true,
-        () => false,
-      ),
+    await until(
+      () =>
+        eventLog.publish(records(topic, 1)).then(
+          () => true,
+          () => false,
+        ),
+      "a publish that succeeds",
     );
-    await until(() => seen.length >= 1);
+    await until(() => seen.length >= 1, "a record");
     expect(lines.map(({ level, message }) => `${level}: ${message}`)).toEqual([
       "warn: Redis is not reachable; trying until it is",
       "info: Redis is reachable again",
@@ -257,23 +260,4 @@ async function privateRedis() {
 /** Records with the values 0, 1, 2, … under different keys. */
 function records(topic: string, count: number): EventRecord[] {
   return Array.from({ length: count }, (_, i) => ({ topic, key: `k${i}`, value: `${i}` }));
-}
-
-async function collect(
-  eventLog: EventLog,
-  topic: string,
-  options: { concurrency?: number; retryDelaysMs?: number[] } = {},
-): Promise<ReceivedEvent[]> {
-  const seen: ReceivedEvent[] = [];
-  const handler = async (event: ReceivedEvent) => void seen.push(event);
-  await eventLog.subscribe({ group: "g", topics: [topic], handler, ...options });
-  return seen;
-}
-
-async function until(holds: () => boolean | Promise<boolean>, withinMs = 10_000): Promise<void> {
-  const deadline = Date.now() + withinMs;
-  while (!(await holds())) {
-    if (Date.now() > deadline) throw new Error(`waited ${withinMs} ms in vain`);
-    await Bun.sleep(10);
-  }
 }
