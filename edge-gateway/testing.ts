@@ -162,10 +162,10 @@ export async function startEdgeRedis(): Promise<EdgeRedis> {
 }
 
 /** Resolves when the condition holds. */
-export async function until(condition: () => boolean, withinMs = 5000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, withinMs = 5000): Promise<void> {
   const deadline = performance.now() + withinMs;
-  while (!condition()) {
+  while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`nothing came of it within ${withinMs} ms`);
-    await Bun.sleep(10);
+    await Bun.sleep(20);
   }
 }
