@@ -171,4 +171,5 @@ async function expectExactly(most: number, calls: (attempt: number) => Promise<A
     }
     await Bun.sleep(3_000);
   }
+  throw new Error("Redis did not count all calls in any of five attempts");
 }
