@@ -7,6 +7,7 @@ import {
 } from "@connectrpc/connect";
 import { connectDatabase, type Database } from "@flick/db/client.ts";
 import { createIdGenerator } from "@flick/db/id.ts";
+import { createAdmission } from "@flick/origin-services/admission.ts";
 import { createCache } from "@flick/origin-services/cache.ts";
 import { createClients, serviceNames, type Clients } from "@flick/origin-services/clients.ts";
 import { createCommentService } from "@flick/origin-services/comment/comment.ts";
@@ -84,13 +85,16 @@ export function createServices(urls: { mysqlUrl: string; redisUrl: string }): Se
     accessKeySecret: "none",
   });
   const context: Context = { db, cache, objects, clients, log, now: Date.now, newId: createIdGenerator(0) };
+  const uploads = createAdmission(context, { folder: "raw", maxFileBytes: 1, secret: "none" });
   const user = createUserService(context, {
+    pictures: uploads,
     passwords,
     issueToken: () => Promise.resolve(""),
     tokenLifetimeMs: 1,
     onRevoked: () => Promise.resolve(),
   });
   const video = createVideoService(context, {
+    uploads,
     identify: (token) => Promise.resolve(Number(token)),
     jobs: createVideoJobs(context),
   });

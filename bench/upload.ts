@@ -4,8 +4,8 @@
  *
  *     bun bench/upload.ts [MiB] [rounds]
  *
- * `streamed`: the multipart form through gateway and origin, by the same client: it reads the file as it sends it, and tells the length
- * first, as browsers and phones do. `in parts`: from the call that begins it to the answer of the one that completes it, four parts at a
+ * `streamed`: the multipart form through the gateway, by the same client: it reads the file as it sends it, tells the length first, and has a
+ * boundary such as browsers make. `in parts`: from the call that begins it to the answer of the one that completes it, four parts at a
  * time. `hashed`: the same with the SHA-256 that the client makes first.
  *
  * All of it shares the machine: two busy cores tell how much work each way is, not how long it takes. With TMPDIR=/dev/shm the disk is out
@@ -20,6 +20,7 @@ import { memoryOf } from "@flick/e2e/large-upload.ts";
 import { runStack } from "@flick/e2e/running-stack.ts";
 
 const [mebibytes = 256, rounds = 7] = process.argv.slice(2).map(Number);
+const boundary = "----WebKitFormBoundaryx7Ab3kQpL9zTq2Wv";
 const ways = ["bare", "in parts", "hashed", "streamed"] as const;
 const taken: Record<(typeof ways)[number], number[]> = { bare: [], "in parts": [], hashed: [], streamed: [] };
 
@@ -78,8 +79,8 @@ async function round(token: string, number: number): Promise<void> {
 
 /** A `FormData` would be put together in memory first. */
 async function publishStreaming(token: string, path: string): Promise<void> {
-  const head = Buffer.from('--b\r\ncontent-disposition: form-data; name="data"; filename="a.mp4"\r\n\r\n');
-  const tail = Buffer.from("\r\n--b--\r\n");
+  const head = Buffer.from(`--${boundary}\r\ncontent-disposition: form-data; name="data"; filename="a.mp4"\r\n\r\n`);
+  const tail = Buffer.from(`\r\n--${boundary}--\r\n`);
   async function* form(): AsyncGenerator<Uint8Array> {
     yield head;
     for await (const chunk of createReadStream(path, { highWaterMark: 256 * 1024 })) yield chunk as Buffer;
@@ -90,7 +91,7 @@ async function publishStreaming(token: string, path: string): Promise<void> {
     body: form(),
     headers: {
       authorization: `Bearer ${token}`,
-      "content-type": "multipart/form-data; boundary=b",
+      "content-type": `multipart/form-data; boundary=${boundary}`,
       "content-length": String(head.length + Bun.file(path).size + tail.length),
     },
     keepalive: false,

@@ -37,3 +37,8 @@ export function createIdGenerator(node: number, now: () => number = Date.now): (
 export function firstIdAt(time: number): number {
   return Math.max(0, time - idEpoch) * millisecond;
 }
+
+/** When an id was made, in milliseconds since 1970. */
+export function idTime(id: number): number {
+  return Math.floor(id / millisecond) + idEpoch;
+}

@@ -6,7 +6,7 @@ import { text } from "node:stream/consumers";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { drainingHeader } from "@flick/proto/instances.ts";
-import { uploadPath } from "@flick/proto/upload.ts";
+import { publishEventsPath } from "@flick/proto/stream.ts";
 
 import { anyOrigin, createBalancedFetch, type BalancedFetch } from "./balanced-fetch.ts";
 import { createBalancer, type Balancer, type Instance } from "./balancer.ts";
@@ -259,22 +259,22 @@ describe("a call", () => {
   });
 });
 
-describe("an upload", () => {
-  const upload = `${anyOrigin}${uploadPath}?title=x`;
-  const body = () => new Blob(["a file"]).stream();
+describe("a stream", () => {
+  const stream = `${anyOrigin}${publishEventsPath}?title=x`;
+  const body = () => new Blob(["a body"]).stream();
   const init = () => ({ method: "POST", body: body(), duplex: "half" as const });
 
   test("goes to an instance that says that it is well", async () => {
     await one.stop();
     two.healthy = false;
-    expect(await textOf(balanced.transfer(upload, init()))).toBe("three");
-    expect(three.calls).toEqual([{ path: uploadPath, timeout: "undefined", body: "a file" }]);
+    expect(await textOf(balanced.transfer(stream, init()))).toBe("three");
+    expect(three.calls).toEqual([{ path: publishEventsPath, timeout: "undefined", body: "a body" }]);
     expect(two.calls).toEqual([]);
   });
 
   test("is never begun a second time", async () => {
     one.answer = reset;
-    const answer = balanced.transfer(upload, init());
+    const answer = balanced.transfer(stream, init());
     expect(await textOf(answer).catch(() => "failed")).toBe("failed");
     expect([two.calls, three.calls]).toEqual([[], []]);
   });

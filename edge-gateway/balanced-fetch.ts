@@ -40,9 +40,9 @@ const proxyErrors = new Set([502, 503, 504, 520, 522, 524]);
 /**
  * A `fetch` that chooses an instance for every call, and another one when that is safe:
  * - A call that no instance has begun with (refused, draining) is made elsewhere, whatever it is.
- * - A call without side effects, by the `idempotency_level` of its method, is repeated once, within the balancer's budget: when its
+ * - A call that does no harm twice, by the `idempotency_level` of its method, is repeated once, within the balancer's budget: when its
  *   connection broke, or when half of its time has passed without an answer.
- * - A call with side effects goes to an instance that was heard of in the last second, or that answers a question first; where a
+ * - Any other goes to an instance that was heard of in the last second, or that answers a question first; where a
  *   runtime cannot tell a refused connection from a broken one (workerd), that keeps it from being lost to one that has gone. A call is
  *   repeated only where the question is answered.
  *
@@ -58,7 +58,7 @@ export function createBalancedFetch(options: {
   now: () => number;
 }): BalancedFetch {
   const { balancer, ready, fetch, now } = options;
-  const withoutSideEffects = new Set(options.services.flatMap(harmlessPaths));
+  const harmlessTwice = new Set(options.services.flatMap(harmlessPaths));
 
   /**
    * Asks an instance how it is before it is given what cannot be given twice. Where there is no other, nothing depends on it. An attempt
@@ -94,7 +94,7 @@ export function createBalancedFetch(options: {
     await ready();
     const path = pathOf(url);
     const service = serviceOfPath(path);
-    const harmless = withoutSideEffects.has(path) || (init.method ?? "GET") === "GET";
+    const harmless = harmlessTwice.has(path) || (init.method ?? "GET") === "GET";
     const headers = new Headers(init.headers);
     const timeout = headers.get("grpc-timeout");
     const deadline = now() + (timeout === null ? defaultTimeoutMs : parseTimeout(timeout));
@@ -230,7 +230,7 @@ function wasRefused(error: unknown): boolean {
 
 const harmlessPaths = (service: DescService) =>
   service.methods
-    .filter(({ idempotency }) => idempotency === Idempotency.NO_SIDE_EFFECTS)
+    .filter(({ idempotency }) => idempotency !== Idempotency.IDEMPOTENCY_UNKNOWN)
     .map(({ name }) => `/${service.typeName}/${name}`);
 
 function pathOf(url: string): string {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "
 
 import { chromium, type Browser, type Page } from "playwright-core";
 
-import { startFixture, type Fixture, viewerToken } from "./testing.ts";
+import { startFixture, startFixtureStore, type Fixture, viewerToken } from "./testing.ts";
 
 setDefaultTimeout(60_000);
 
@@ -156,15 +156,19 @@ describe.skipIf(browserPath === null)("the page in Chromium (skipped where there
 
   test("sends files", async () => {
     const seen: unknown[] = [];
+    const store = startFixtureStore();
     fixture.origin.answer({
-      async publish(request) {
-        for (const [name, value] of await request.formData()) {
-          seen.push([name, typeof value === "string" ? value : await value.text()]);
-        }
-        return Response.json({ videoId: "9" });
+      admitVideo({ head }) {
+        seen.push(Buffer.from(head).toString());
+        return store.admit("raw/9");
+      },
+      publish({ ticket, title }) {
+        seen.push(ticket, title);
+        return { videoId: 9n };
       },
     });
     await open("publishAction");
+    await page.fill("#token", viewerToken);
     await page.setInputFiles("#publishAction-data", {
       name: "c.mp4",
       mimeType: "video/mp4",
@@ -173,10 +177,9 @@ describe.skipIf(browserPath === null)("the page in Chromium (skipped where there
     await page.fill("#publishAction-title", "My day");
     await page.click("#publishAction .send");
     await page.waitForSelector("#publishAction .answer-head");
-    expect(seen).toEqual([
-      ["title", "My day"],
-      ["data", "xyz"],
-    ]);
+    expect(seen).toEqual(["xyz", "ticket of raw/9", "My day"]);
+    await page.click("#forget");
+    await store.stop();
   });
 
   test("shows messages as they come, until it is told to stop", async () => {

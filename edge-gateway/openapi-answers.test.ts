@@ -8,7 +8,7 @@ import { VideoStatus } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { endpoints } from "./endpoints.ts";
 import { failuresOf } from "./openapi-reasons.ts";
 import { contractOf, type Contract, type Operation } from "./openapi-testing.ts";
-import { authority, startEdgeRedis, startFixture, type EdgeRedis, type Fixture } from "./testing.ts";
+import { authority, startEdgeRedis, startFixture, startFixtureStore, type EdgeRedis, type Fixture } from "./testing.ts";
 
 setDefaultTimeout(60_000);
 
@@ -23,9 +23,11 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await fixture.stop();
+  await store.stop();
   await redis.stop();
 });
 
+const store = startFixtureStore();
 const user = { id: 7n, name: "zoë", signature: "hi", avatar: "http://a", backgroundImage: "http://b", isFollow: true };
 const video = { id: 9n, author: user, title: "t", status: VideoStatus.READY, playUrl: "http://v", createTime: 1n };
 const message = { id: 5n, fromUserId: 7n, toUserId: 8n, content: "hi", createTime: 1n };
@@ -60,8 +62,9 @@ const answers = {
   }),
   completeUpload: () => ({ videoId: 9n }),
   abortUpload: () => ({}),
-  publish: () => Response.json({ videoId: "9" }),
-  uploadProfile: () => Response.json({ user: { id: "7", name: "zoë" } }),
+  admitVideo: () => store.admit("raw/9"),
+  admitPicture: () => store.admit("raw-images/9"),
+  publish: () => ({ videoId: 9n }),
   setFavorite: () => ({}),
   listFavorites: () => ({ videos: [video], ...page }),
   createComment: () => ({ comment: { id: 3n, user, content: "c", createTime: 1n } }),
@@ -94,7 +97,7 @@ function failWith(error: ReturnType<typeof flickError>): Answers {
       throw error;
     },
   ]);
-  return { ...Object.fromEntries(rpcs), publish: refuse, uploadProfile: refuse, stream: refuse, publishEvents: refuse };
+  return { ...Object.fromEntries(rpcs), stream: refuse, publishEvents: refuse };
 }
 
 /** A call with the document's own examples for its parameters, but for those that are given here. */

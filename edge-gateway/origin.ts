@@ -12,7 +12,8 @@ import { VideoService, type PublishResponse } from "@flick/proto/gen/flick/video
 import { anyOrigin, type BalancedFetch } from "./balanced-fetch.ts";
 import type { GatewayContext } from "./endpoint.ts";
 import { createStreamRelay, type StreamRelay } from "./stream.ts";
-import { createUploadRelay, profileUpload, videoUpload, type UploadRelay } from "./upload.ts";
+import { createUploader, type Uploader } from "./upload.ts";
+import { profileUpload, videoUpload } from "./upload-kinds.ts";
 
 /** The services behind the gateway. */
 export interface Origin {
@@ -23,8 +24,8 @@ export interface Origin {
   relations: Client<typeof RelationService>;
   messages: Client<typeof MessageService>;
   uploads: Client<typeof UploadService>;
-  publish: UploadRelay<PublishResponse>;
-  uploadProfile: UploadRelay<UpdateUserResponse>;
+  publish: Uploader<PublishResponse>;
+  uploadProfile: Uploader<UpdateUserResponse>;
   stream: StreamRelay;
   /** Asks the user service for its public keys. */
   publicKeys: (signal: AbortSignal) => Promise<Response>;
@@ -54,16 +55,18 @@ export function createOrigin({ call, transfer }: Pick<BalancedFetch, "call" | "t
     maxAnswerBytes,
     interceptors: [silenceIsOutage],
   });
+  const users = createClient(UserService, transport);
+  const videos = createClient(VideoService, transport);
   return {
-    users: createClient(UserService, transport),
-    videos: createClient(VideoService, transport),
+    users,
+    videos,
     favorites: createClient(FavoriteService, transport),
     comments: createClient(CommentService, transport),
     relations: createClient(RelationService, transport),
     messages: createClient(MessageService, transport),
     uploads: createClient(UploadService, transport),
-    publish: createUploadRelay(transfer, videoUpload),
-    uploadProfile: createUploadRelay(transfer, profileUpload),
+    publish: createUploader(videoUpload(videos)),
+    uploadProfile: createUploader(profileUpload(users)),
     stream: createStreamRelay(transfer),
     publicKeys: (signal) => call(`${anyOrigin}${publicKeysPath}`, { redirect: "manual", signal }),
   };

@@ -42,7 +42,7 @@ export function setUpLimitTests(): LimitTest {
       setFollow: () => ({}),
       sendMessage: () => ({}),
       getFeed: () => ({ videos: [], nextBeforeMs: 0n, hasMore: false }),
-      publish: () => Response.json({ videoId: "1" }),
+      publish: () => ({ videoId: 1n }),
     });
   });
   afterEach(async () => {

@@ -18,7 +18,6 @@ import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { UploadService } from "@flick/proto/gen/flick/video/v1/upload_pb.ts";
 import { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { publishEventsPath, streamPath } from "@flick/proto/stream.ts";
-import { profileUploadPath, uploadPath } from "@flick/proto/upload.ts";
 import { RedisClient } from "bun";
 
 /** Issues the tokens that gateways in front of a fixture origin take for good. */
@@ -39,9 +38,6 @@ type Answers = Partial<
     ServiceImpl<typeof RelationService> &
     ServiceImpl<typeof MessageService>
 > & {
-  /** The streaming uploads. */
-  publish?: (request: Request) => Response | Promise<Response>;
-  uploadProfile?: (request: Request) => Response | Promise<Response>;
   /** The live stream of messages. */
   stream?: (request: Request) => Response | Promise<Response>;
   /** The public keys, in place of those of {@link authority}. */
@@ -69,8 +65,6 @@ export function startFixtureOrigin(port = 0): FixtureOrigin {
     fetch(request) {
       const { pathname } = new URL(request.url);
       if (pathname === "/healthz") return new Response("ok");
-      if (pathname === uploadPath) return answers.publish?.(request) ?? nothing();
-      if (pathname === profileUploadPath) return answers.uploadProfile?.(request) ?? nothing();
       if (pathname === publicKeysPath) return answers.publicKeys?.(request) ?? new Response(authority.keySet);
       if (pathname === streamPath) return answers.stream?.(request) ?? nothing();
       if (pathname === publishEventsPath) return answers.publishEvents?.(request) ?? nothing();
@@ -87,6 +81,82 @@ export function startFixtureOrigin(port = 0): FixtureOrigin {
     answer: (next) => void (answers = next),
     stop: () => server.stop(true),
   };
+}
+
+/** What came to a fixture's store. */
+interface StoredObject {
+  headers: Headers;
+  bytes: number;
+  /** SHA-256. */
+  hash: string;
+}
+
+/** Object storage that remembers what came, and how it ended: its bytes it throws away. */
+export interface FixtureStore {
+  /** What is there now, by keys. */
+  objects: Map<string, StoredObject>;
+  /** Of each request, when it was over: `PUT a`, `DELETE a`; `cut a` where the bytes of a PUT broke off. */
+  seen: string[];
+  /** How many bytes of PUTs have come so far. */
+  taken(): number;
+  /** Answers requests in place of the store. */
+  answer?: ((request: Request) => Response | Promise<Response>) | undefined;
+  /** What a service answers that lets a file be stored. */
+  admit(key: string): { ticket: string; contentType: string; putUrl: string; deleteUrl: string; maxBytes: bigint };
+  stop(): Promise<void>;
+}
+
+export function startFixtureStore(): FixtureStore {
+  const objects = new Map<string, StoredObject>();
+  const seen: string[] = [];
+  let taken = 0;
+  const server = Bun.serve({
+    hostname: "127.0.0.1",
+    port: 0,
+    idleTimeout: 30,
+    maxRequestBodySize: 2 * 1024 ** 3,
+    async fetch(request) {
+      if (store.answer) return store.answer(request);
+      const key = new URL(request.url).pathname.slice(1);
+      if (request.method === "DELETE") {
+        objects.delete(key);
+        seen.push(`DELETE ${key}`);
+        return new Response(null, { status: 204 });
+      }
+      const hasher = new Bun.CryptoHasher("sha256");
+      let bytes = 0;
+      try {
+        for await (const chunk of request.body ?? []) {
+          hasher.update(chunk);
+          bytes += chunk.byteLength;
+          taken += chunk.byteLength;
+        }
+      } catch {
+        seen.push(`cut ${key}`);
+        return new Response(null, { status: 400 });
+      }
+      objects.set(key, { headers: request.headers, bytes, hash: hasher.digest("hex") });
+      seen.push(`${request.method} ${key}`);
+      return new Response();
+    },
+  });
+  const store: FixtureStore = {
+    objects,
+    seen,
+    taken: () => taken,
+    admit(key) {
+      const url = `${server.url.origin}/${key}?signature=secret`;
+      return {
+        ticket: `ticket of ${key}`,
+        contentType: "video/mp4",
+        putUrl: url,
+        deleteUrl: url,
+        maxBytes: 10n ** 12n,
+      };
+    },
+    stop: () => server.stop(true),
+  };
+  return store;
 }
 
 export interface Fixture {

@@ -1,170 +1,219 @@
-import { fromJson, type DescMessage, type JsonValue, type MessageShape } from "@bufbuild/protobuf";
-import { Code, ConnectError } from "@connectrpc/connect";
-import { flickError } from "@flick/proto/errors.ts";
+import { ConnectError, type CallOptions } from "@connectrpc/connect";
+import { flickError, reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
-import { UpdateUserResponseSchema } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
-import { PublishResponseSchema } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
-import { profileUploadPath, uploadPath } from "@flick/proto/upload.ts";
+import type { AdmittedFile } from "@flick/proto/gen/flick/upload/v1/admitted_file_pb.ts";
 
-import { anyOrigin, type Fetch } from "./balanced-fetch.ts";
-import type { GatewayContext } from "./endpoint.ts";
-import { mediaType, queryParams, tokenFrom } from "./params.ts";
-import { errorOf } from "./plain-call.ts";
+import { concat, readForm, type FormFile } from "./form.ts";
+import { openBytes, type ByteSource } from "./large-reads.ts";
+import { consoleLog } from "./log.ts";
+import { tokenFrom, type Params } from "./params.ts";
+import { storeFile } from "./store-file.ts";
 
-/** Where an upload goes, and what it is answered with. */
-interface UploadTarget<Answer extends DescMessage> {
-  path: string;
-  answer: Answer;
+/** A form with files, and what its service makes of it. */
+export interface UploadKind<Answer> {
+  /** Each takes one file. */
+  fileFields: readonly string[];
   /** The text field that the query may have in place of the body. */
   text: string;
   /** What a body of unknown length is taken for; the service has the limit that counts. */
   assumedLength: number;
+  /** Asks for leave to store a file. @param text undefined when it has not come yet. */
+  admit(file: { field: string; head: Uint8Array }, text: string | undefined, call: CallOptions): Promise<AdmittedFile>;
+  /** Makes the upload so. @param tickets of the files, by their fields. */
+  commit(tickets: Params, text: string | undefined, call: CallOptions): Promise<Answer>;
 }
 
-export const videoUpload = {
-  path: uploadPath,
-  answer: PublishResponseSchema,
-  text: "title",
-  assumedLength: 1024 ** 3,
-};
-
-export const profileUpload = {
-  path: profileUploadPath,
-  answer: UpdateUserResponseSchema,
-  text: "signature",
-  assumedLength: 32 * 1024 ** 2,
-};
-
-interface Upload {
+export interface Upload {
   body: ReadableStream<Uint8Array> | null;
   contentType: string;
   /** Bytes of the body; unknown when the client sends it in chunks. */
   contentLength: number | undefined;
+  /** Of a file; the service may have a lower limit. */
+  maxFileBytes: number;
   /** Stands in for the text field in the body. */
   text: string | undefined;
   /** Undefined when it is in the body. */
   token: string | undefined;
   requestId: string;
   signal: AbortSignal;
+  /** Has work go on when the client is gone. */
+  inBackground(work: Promise<void>): void;
 }
 
-/** @throws what the service answered, UNAVAILABLE when it does not, TIMEOUT when the upload is too slow. */
-export type UploadRelay<Answer> = (upload: Upload) => Promise<Answer>;
+/** @throws TOO_LARGE, what the service answered, UNAVAILABLE when it or the store does not, TIMEOUT when the upload is too slow, BUSY. */
+export type Uploader<Answer> = (upload: Upload) => Promise<Answer>;
 
-/** Time for the service to answer, on top of what the body may take. */
+/** Time for the service and the store to answer, on top of what the body may take. */
 const answerTimeoutMs = 60_000;
-
 /** A body that is slower than this (0.5 Mb/s) is given up. */
 const slowestBytesPerMs = 64;
+const commitTimeoutMs = 20_000;
+const deleteTimeoutMs = 10_000;
 
+/** At once, of a kind, in each isolate. */
+const maxUploads = 64;
+/** Of them, those whose sender is not known until the form's end, because the token follows the file. */
+const maxUnknownSenders = 16;
+/** What all of them hold at once of what passes through, and the largest piece of one; the runtime holds as much again. */
+const maxHeldBytes = 32 * 2 ** 20;
+const largestPiece = 2 ** 20;
+
+/** How many bytes of a file its service wants to see. */
+const headBytes = 64;
 /** Room in an upload's body for its boundaries and its other fields; the limit is about the file. */
 const multipartOverhead = 64 * 1024;
 
 /**
- * The upload in a request. Nothing of the body is read here: a token or a text in it is for the service to find.
- *
- * @throws UNSUPPORTED_MEDIA_TYPE, TOO_LARGE.
+ * Takes uploads: reads the form while it comes, stores its files straight in object storage, each with the leave of the service, and has
+ * the service make the upload so. Nothing of a file goes through the origin, and nothing of one that is refused stays.
  */
-export function uploadFrom(c: GatewayContext, { text }: { text: string }, maxUploadBytes: number): Upload {
-  const { headers, body, signal, url } = c.req.raw;
-  const contentType = headers.get("content-type") ?? "";
-  if (mediaType(contentType) !== "multipart/form-data") {
-    throw flickError(Reason.UNSUPPORTED_MEDIA_TYPE, "The body must be multipart/form-data.");
-  }
-  const declared = headers.get("content-length");
-  const contentLength = declared === null ? undefined : Number(declared);
-  if (contentLength !== undefined && contentLength > maxUploadBytes + multipartOverhead) {
-    throw flickError(Reason.TOO_LARGE, `The file may have at most ${maxUploadBytes} bytes.`);
-  }
-  const params = queryParams(url, text);
-  const token = tokenFrom(headers, params);
-  return { body, contentType, contentLength, text: params.get(text), token, requestId: c.get("requestId"), signal };
-}
+export function createUploader<Answer>(
+  kind: UploadKind<Answer>,
+  limits = { answerTimeoutMs, slowestBytesPerMs, maxUploads, maxUnknownSenders },
+): Uploader<Answer> {
+  /** Until when each may last: of one whose isolate has lost interest in its request, the end is never seen. */
+  const open = new Set<{ until: number; isKnown: boolean }>();
 
-/** Passes uploads on to their service as they arrive: nothing of the body is kept here. */
-export function createUploadRelay<Answer extends DescMessage>(
-  fetch: Fetch,
-  target: UploadTarget<Answer>,
-  limits = { answerTimeoutMs, slowestBytesPerMs },
-): UploadRelay<MessageShape<Answer>> {
+  function enter(upload: Upload, until: number): () => void {
+    const now = Date.now();
+    for (const each of open) if (each.until < now) open.delete(each);
+    const isKnown = upload.token !== undefined;
+    const unknown = [...open].filter((each) => !each.isKnown).length;
+    if (open.size >= limits.maxUploads || (!isKnown && unknown >= limits.maxUnknownSenders)) {
+      throw flickError(Reason.BUSY, "too many uploads at once: try again");
+    }
+    const entry = { until, isKnown };
+    open.add(entry);
+    return () => void open.delete(entry);
+  }
+
   return async (upload) => {
-    const url = new URL(target.path, anyOrigin);
-    if (upload.text !== undefined) url.searchParams.set(target.text, upload.text);
-    const timeout = AbortSignal.timeout(
-      limits.answerTimeoutMs + Math.ceil((upload.contentLength ?? target.assumedLength) / limits.slowestBytesPerMs),
-    );
-    try {
-      const response = await fetch(url.href, {
-        method: "POST",
-        headers: headersOf(upload),
-        body: upload.body,
-        redirect: "manual",
-        signal: AbortSignal.any([upload.signal, timeout]),
-        ...halfDuplex,
-      });
-      return asMessage(target.answer, response.status, await readJson(response));
-    } catch (error) {
-      if (error instanceof ConnectError) throw error;
-      if (timeout.aborted) throw flickError(Reason.TIMEOUT, "The upload took too long.", error);
-      throw new ConnectError("no answer from the origin", Code.Unavailable, undefined, undefined, error);
+    const { contentLength, maxFileBytes } = upload;
+    if ((contentLength ?? 0) > maxFileBytes + multipartOverhead) {
+      throw flickError(Reason.TOO_LARGE, `The file may have at most ${maxFileBytes} bytes.`);
     }
+    const ms = limits.answerTimeoutMs + Math.ceil((contentLength ?? kind.assumedLength) / limits.slowestBytesPerMs);
+    const leave = enter(upload, Date.now() + ms);
+    const timeout = AbortSignal.timeout(ms);
+    const signal = AbortSignal.any([upload.signal, timeout]);
+    const piece = Math.min(largestPiece, Math.floor(maxHeldBytes / open.size));
+    const source = upload.body && openBytes(upload.body, piece);
+    const ended = Promise.withResolvers<never>();
+    const end = () => {
+      source?.cancel();
+      ended.reject(
+        timeout.aborted
+          ? flickError(Reason.TIMEOUT, "The upload took too long.")
+          : flickError(Reason.UNAVAILABLE, "The client is gone."),
+      );
+    };
+    signal.addEventListener("abort", end, { once: true });
+    const received = receive(kind, upload, source, signal).finally(() => {
+      signal.removeEventListener("abort", end);
+      leave();
+    });
+    // Also for what there is to clean up.
+    upload.inBackground(received.then(ignore, ignore));
+    return Promise.race([received, ended.promise]);
   };
 }
 
-/** Other runtimes than workerd ask for it with a streamed body, and workerd's types do not know it. */
-const halfDuplex: object = { duplex: "half" };
+const ignore = () => {};
 
-/** Not the client's other headers: an `expect` that is passed on would make the origin's `100 Continue` the answer. */
-function headersOf({ contentType, contentLength, token, requestId }: Upload): Record<string, string> {
-  return {
-    "content-type": contentType,
-    "x-request-id": requestId,
-    ...(contentLength === undefined ? {} : { "content-length": String(contentLength) }),
-    ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-  };
-}
+async function receive<Answer>(
+  kind: UploadKind<Answer>,
+  upload: Upload,
+  source: ByteSource | null,
+  signal: AbortSignal,
+): Promise<Answer> {
+  const { fileFields, text: textField } = kind;
+  const { contentType, contentLength, maxFileBytes, requestId } = upload;
+  const admitted: AdmittedFile[] = [];
+  let { token } = upload;
+  let isCommitting = false;
 
-function asMessage<Answer extends DescMessage>(schema: Answer, status: number, json: JsonValue): MessageShape<Answer> {
-  if (json === null && status === 413) throw flickError(Reason.TOO_LARGE, "The upload is too large.");
-  if (json === null || status !== 200) throw errorOf(status, json);
+  const call = (timeoutMs?: number): CallOptions => ({
+    signal,
+    headers: { "x-request-id": requestId, ...(token === undefined ? {} : { authorization: `Bearer ${token}` }) },
+    ...(timeoutMs === undefined ? {} : { timeoutMs }),
+  });
+
+  async function takeFile(file: FormFile, before: Params): Promise<string | null> {
+    // What came before the file may already tell that there is no use in reading on.
+    token ??= tokenIn(before);
+    const { head, all } = await peek(file.bytes, headBytes);
+    if (file.name === "" && head.length === 0) return null;
+    const permit = await kind.admit({ field: file.field, head }, before.get(textField), call());
+    const maxBytes = Math.min(Number(permit.maxBytes), maxFileBytes);
+    const tooLarge = () => flickError(Reason.TOO_LARGE, `${file.field}: at most ${maxBytes} bytes`);
+    if ((contentLength ?? 0) > maxBytes * fileFields.length + multipartOverhead) throw tooLarge();
+    admitted.push(permit);
+    await storeFile(permit, upTo(maxBytes, all, tooLarge), signal);
+    return permit.ticket;
+  }
+
   try {
-    return fromJson(schema, json, { ignoreUnknownFields: true });
-  } catch {
-    throw errorOf(status, null);
+    const { fields, files } = source
+      ? await readForm({ source, contentType }, { fileFields, maxFileBytes, takeFile })
+      : { fields: new Map<string, string>(), files: new Map<string, string | null>() };
+    token ??= tokenIn(fields);
+    if (token === undefined) throw flickError(Reason.UNAUTHENTICATED, "sign in first: a token is missing");
+    const chosen = [...files].flatMap(([field, ticket]) => (ticket === null ? [] : [[field, ticket] as const]));
+    const commit = call(commitTimeoutMs);
+    isCommitting = true;
+    return await kind.commit(new Map(chosen), fields.get(textField) ?? upload.text, commit);
+  } catch (error) {
+    // When nobody knows whether the upload was made so, its files stay. If it was not, the sweep of uploads finds them.
+    if (!isCommitting || isRefusal(error)) await Promise.all(admitted.map((file) => discard(file, requestId)));
+    throw error;
   }
 }
 
-const maxAnswerLength = 65_536;
+/** @throws UNAUTHENTICATED when it could not travel in a header. */
+function tokenIn(fields: Params): string | undefined {
+  return fields.get("token") ? tokenFrom(noHeaders, fields) : undefined;
+}
 
-/**
- * The JSON object of an answer; null when there is none. It is read only until it is whole: the end of an answer that comes before
- * the end of the upload, such as a refusal, is not seen in workerd until the client has sent everything.
- */
-async function readJson(response: Response): Promise<JsonValue> {
-  const reader = response.body?.getReader();
-  if (!reader) return null;
-  const decoder = new TextDecoder();
-  let text = "";
+const noHeaders = new Headers();
+
+/** Faults of ours and of the way to the service leave open what became of a call. */
+const faults = new Set([Reason.INTERNAL, Reason.UNAVAILABLE, Reason.TIMEOUT, Reason.BUSY]);
+const isRefusal = (error: unknown) => error instanceof ConnectError && !faults.has(reasonOf(error));
+
+async function discard({ deleteUrl }: AdmittedFile, requestId: string): Promise<void> {
   try {
-    if (mediaType(response.headers.get("content-type") ?? "") !== "application/json") return null;
-    while (text.length < maxAnswerLength) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      text += decoder.decode(value, { stream: true });
-      const json = parse(text);
-      if (json !== null) return json;
-    }
-    return null;
-  } finally {
-    void reader.cancel().catch(() => {});
+    const signal = AbortSignal.timeout(deleteTimeoutMs);
+    const { status } = await fetch(deleteUrl, { method: "DELETE", redirect: "manual", signal });
+    if (status !== 204) consoleLog.warn("upload not deleted", { status, request_id: requestId });
+  } catch {
+    // Without what the runtime says, which may hold the URL.
+    consoleLog.warn("upload not deleted", { request_id: requestId });
   }
 }
 
-function parse(text: string): JsonValue {
-  try {
-    const json: JsonValue = JSON.parse(text);
-    return json;
-  } catch {
-    return null;
+/** The first bytes, fewer when there are not so many, and all of them from the beginning. */
+async function peek(bytes: AsyncIterable<Uint8Array>, count: number) {
+  const rest = bytes[Symbol.asyncIterator]();
+  let first: Uint8Array = new Uint8Array();
+  while (first.length < count) {
+    // What comes next may come in the same memory.
+    const kept = first.slice();
+    const { done, value } = await rest.next();
+    first = done || kept.length > 0 ? concat(kept, value ?? new Uint8Array()) : value;
+    if (done) break;
+  }
+  async function* all(): AsyncGenerator<Uint8Array> {
+    if (first.length > 0) yield first;
+    for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
+  }
+  return { head: first.slice(0, count), all: all() };
+}
+
+async function* upTo(maxBytes: number, bytes: AsyncIterable<Uint8Array>, tooLarge: () => Error) {
+  let size = 0;
+  for await (const piece of bytes) {
+    size += piece.length;
+    if (size > maxBytes) throw tooLarge();
+    yield piece;
   }
 }

@@ -20,7 +20,7 @@ import {
   type CompleteJobRequest,
   type FailJobRequest,
 } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
-import { serviceTokenHeader } from "@flick/proto/upload.ts";
+import { serviceTokenHeader } from "@flick/proto/service-token.ts";
 
 export const testServiceSecret = "a secret that only these tests know of";
 

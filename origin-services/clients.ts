@@ -7,7 +7,7 @@ import { MessageService } from "@flick/proto/gen/flick/message/v1/message_pb.ts"
 import { RelationService } from "@flick/proto/gen/flick/relation/v1/relation_pb.ts";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
-import { serviceTokenHeader } from "@flick/proto/upload.ts";
+import { serviceTokenHeader } from "@flick/proto/service-token.ts";
 
 export const serviceNames = ["user", "video", "favorite", "comment", "relation", "message"] as const;
 export type ServiceName = (typeof serviceNames)[number];

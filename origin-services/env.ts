@@ -37,6 +37,7 @@ export function readOriginEnv(source?: Record<string, string | undefined>) {
       ...kafkaEnv,
       OSS_URL: url("http:", "https:"),
       OSS_PUBLIC_URL: v.optional(url("http:", "https:")),
+      OSS_EDGE_URL: v.optional(url("http:", "https:")),
       OSS_REGION: v.string(),
       OSS_BUCKET: v.string(),
       OSS_ACCESS_KEY_ID: v.string(),

@@ -6,7 +6,7 @@ import type { Log } from "@flick/platform/log.ts";
 import { flickError, reasonOf } from "@flick/proto/errors.ts";
 import { Access, access } from "@flick/proto/gen/flick/access/v1/access_pb.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
-import { serviceTokenHeader } from "@flick/proto/upload.ts";
+import { serviceTokenHeader } from "@flick/proto/service-token.ts";
 
 /** Who calls: a signed-in viewer, one of our programs, or nobody that we know. */
 export interface Caller {

@@ -11,7 +11,7 @@ import { createServiceTokenSigner } from "@flick/platform/service-token.ts";
 import { reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
-import { serviceTokenHeader } from "@flick/proto/upload.ts";
+import { serviceTokenHeader } from "@flick/proto/service-token.ts";
 
 import { startTestOrigin, testServiceSecret, type TestOrigin } from "./testing.ts";
 

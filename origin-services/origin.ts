@@ -23,6 +23,7 @@ import { MediaJobAdminService, MediaJobService, VideoService } from "@flick/prot
 import { publishEventsPath, streamPath } from "@flick/proto/stream.ts";
 import { sql } from "drizzle-orm";
 
+import { createAdmission } from "./admission.ts";
 import { announce } from "./announce.ts";
 import { createCache, type CacheStats } from "./cache.ts";
 import { createClients, type ServiceName } from "./clients.ts";
@@ -39,11 +40,10 @@ import { readLiveMessages } from "./message/live-messages.ts";
 import { createMessageService } from "./message/message.ts";
 import { createMessageStreams } from "./message/stream.ts";
 import { createRelationService } from "./relation/relation.ts";
-import { startRawSweep, type SweptUploads } from "./raw-sweep.ts";
+import { startRawSweep } from "./raw-sweep.ts";
 import { readRevocations } from "./revocations.ts";
 import { repeat } from "./repeat.ts";
 import { serve } from "./server.ts";
-import { createUploadHandler, type UploadKind } from "./upload.ts";
 import { createImageJobAdminService, createImageJobs, createImageJobService } from "./user/image-jobs.ts";
 import { removeReplacedImages } from "./user/image-removal.ts";
 import { answerKeys, loadKeys } from "./user/keys.ts";
@@ -51,13 +51,12 @@ import { startRevocationSweep } from "./user/logout.ts";
 import { createPasswords } from "./user/passwords.ts";
 import { createUserService } from "./user/user.ts";
 import { storeDefaultImages } from "./default-images.ts";
-import { createProfileUpload, sweptProfileUploads } from "./user/upload.ts";
+import { sweptProfileUploads } from "./user/pictures.ts";
 import { createCoverJobAdminService, createCoverJobs, createCoverJobService } from "./video/covers.ts";
 import { removeOldCovers } from "./video/cover-removal.ts";
 import { createMediaJobAdminService, createMediaJobService, createVideoJobs } from "./video/media-jobs.ts";
 import { createPublishStreams, readLiveVideos } from "./video/publish-events.ts";
 import { createVideoRemoval } from "./video/removal.ts";
-import { createVideoUpload } from "./video/upload.ts";
 import { sweepUnknownParts, sweepUploads, sweptVideoUploads } from "./video/upload-sweep.ts";
 import { createUploadService } from "./video/uploads.ts";
 import { createVideoService } from "./video/video.ts";
@@ -89,6 +88,7 @@ export async function startOrigin(
   const objects = createObjectStore({
     endpoint: env.OSS_URL,
     ...(env.OSS_PUBLIC_URL ? { publicUrl: env.OSS_PUBLIC_URL } : {}),
+    ...(env.OSS_EDGE_URL ? { edgeUrl: env.OSS_EDGE_URL } : {}),
     region: env.OSS_REGION,
     bucket: env.OSS_BUCKET,
     accessKeyId: env.OSS_ACCESS_KEY_ID,
@@ -126,6 +126,7 @@ export async function startOrigin(
   const services: ((router: ConnectRouter) => void)[] = [];
   const handlers: Record<string, (request: Request) => Promise<Response>> = {};
   const sweeps: (() => void)[] = [];
+  const secret = env.SERVICE_TOKEN_SECRET;
   const offer = <S extends DescService>(name: ServiceName, service: S, create: () => ServiceImpl<S>): void => {
     if (!env.SERVICES.includes(name)) return;
     const implementation = create();
@@ -136,6 +137,7 @@ export async function startOrigin(
     handlers[publicKeysPath] = answerKeys(signing.published);
     sweeps.push(startRevocationSweep(context));
     return createUserService(context, {
+      pictures: createAdmission(context, { folder: "raw-images", maxFileBytes: env.MAX_IMAGE_BYTES, secret }),
       passwords,
       issueToken: createTokenIssuer({ signingKey: signing.key, lifetimeSeconds: env.TOKEN_TTL_S }),
       tokenLifetimeMs,
@@ -152,6 +154,7 @@ export async function startOrigin(
   offer("user", ImageJobAdminService, () => createImageJobAdminService(imageJobs));
   offer("video", VideoService, () =>
     createVideoService(context, {
+      uploads: createAdmission(context, { folder: "raw", maxFileBytes: env.MAX_UPLOAD_BYTES, secret }),
       identify: async (token) => (await identities.viewer(token)).userId,
       jobs: videoJobs,
     }),
@@ -165,17 +168,8 @@ export async function startOrigin(
   offer("comment", CommentService, () => createCommentService(context));
   offer("relation", RelationService, () => createRelationService(context));
   offer("message", MessageService, () => createMessageService(context));
-  const offerUpload = <Read>(name: ServiceName, kind: UploadKind<Read>, swept: SweptUploads): void => {
-    if (!env.SERVICES.includes(name)) return;
-    handlers[kind.path] = createUploadHandler(context, identities, kind);
-    sweeps.push(startRawSweep(context, swept));
-  };
-  offerUpload("video", createVideoUpload(context, { maxFileBytes: env.MAX_UPLOAD_BYTES }), sweptVideoUploads(context));
-  offerUpload(
-    "user",
-    createProfileUpload(context, { maxFileBytes: env.MAX_IMAGE_BYTES }),
-    sweptProfileUploads(context),
-  );
+  if (env.SERVICES.includes("video")) sweeps.push(startRawSweep(context, sweptVideoUploads(context)));
+  if (env.SERVICES.includes("user")) sweeps.push(startRawSweep(context, sweptProfileUploads(context)));
   const offerWork = (name: ServiceName, work: string, intervalMs: number, run: () => Promise<unknown>): void => {
     if (env.SERVICES.includes(name)) sweeps.push(repeat({ name: work, intervalMs, log }, run));
   };

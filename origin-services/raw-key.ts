@@ -2,6 +2,12 @@ import { randomBytes } from "node:crypto";
 
 const idDigits = 16;
 
+/**
+ * How long after its admission a file may become part of an upload: more than the slowest upload takes that a gateway has patience for. Only later
+ * is one that has no row abandoned.
+ */
+export const ticketMs = 24 * 3_600_000;
+
 /** Where uploads lie until a media worker has made something of them: of videos, and of pictures for profiles. */
 export type RawFolder = "raw" | "raw-images";
 

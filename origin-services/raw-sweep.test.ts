@@ -31,7 +31,7 @@ const sweep = (later: number) => {
   return sweepRawObjects({ objects, log, now: () => Date.now() + later }, sweptVideoUploads({ db }));
 };
 
-test("an upload without a row is deleted after an hour and not before; one with a row stays", async () => {
+test("an upload without a row is deleted after a day and an hour, and not before; one with a row stays", async () => {
   const newId = createIdGenerator(1);
   const [kept, orphan] = [makeRawKey("raw", newId()), makeRawKey("raw", newId())];
   for (const key of [kept, orphan]) await origin.objects.put(key, path, { contentType: "video/mp4" });
@@ -47,9 +47,9 @@ test("an upload without a row is deleted after an hour and not before; one with 
   });
   const left = async () => (await origin.objects.list("raw/")).map((object) => object.key);
 
-  await sweep(hour / 2);
+  await sweep(24.9 * hour);
   expect(await left()).toContain(orphan);
-  await sweep(2 * hour);
+  await sweep(25.1 * hour);
   expect(await left()).not.toContain(orphan);
   expect(await left()).toContain(kept);
   expect(await left()).toContain("raw/notes.txt");

@@ -1,11 +1,11 @@
 import { firstIdAt } from "@flick/db/id.ts";
 
 import type { Context } from "./context.ts";
-import { rawKeyId, rawKeyPrefix, type RawFolder } from "./raw-key.ts";
+import { rawKeyId, rawKeyPrefix, ticketMs, type RawFolder } from "./raw-key.ts";
 
 const hour = 3_600_000;
-/** An upload has its row moments after its object; the wait only has to outlast those moments. */
-const minAgeMs = hour;
+/** After that no call gives an upload its row any more, however long it took. */
+const minAgeMs = ticketMs + hour;
 const maxAgeMs = 7 * 24 * hour;
 
 export interface SweptUploads {
@@ -27,8 +27,8 @@ export function startRawSweep(context: SweepContext, uploads: SweptUploads): () 
 }
 
 /**
- * Deletes the uploads of the last seven days that nobody wants: their process died, or lost the database, between the end of the
- * upload and the insertion of the row, or was to delete them at the end of their job. Returns how many.
+ * Deletes the uploads of the last seven days that nobody wants: whoever stored them died, or lost its way to
+ * the origin, between the end of the file and the insertion of the row, or was to delete them at the end of their job. Returns how many.
  */
 export async function sweepRawObjects(
   { objects, log, now }: SweepContext,
@@ -40,8 +40,8 @@ export async function sweepRawObjects(
     const page = await objects.list(`${folder}/`, after);
     const last = page.at(-1);
     if (!last) return deleted;
-    const old = page.filter((object) => object.modifiedAt < now() - minAgeMs && rawKeyId(object.key) !== null);
-    const ids = old.map((object) => rawKeyId(object.key) ?? 0);
+    const old = page.filter(({ key }) => (rawKeyId(key) ?? Infinity) < firstIdAt(now() - minAgeMs));
+    const ids = old.map(({ key }) => rawKeyId(key) ?? 0);
     const kept = new Set(ids.length > 0 ? await wanted(ids) : []);
     for (const { key } of old) {
       if (kept.has(key)) continue;

@@ -22,11 +22,11 @@ import { UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { CoverJobService } from "@flick/proto/gen/flick/video/v1/cover_job_pb.ts";
 import { UploadService } from "@flick/proto/gen/flick/video/v1/upload_pb.ts";
 import { MediaJobAdminService, MediaJobService, VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
-import { uploadPath } from "@flick/proto/upload.ts";
 import type { CacheStats } from "./cache.ts";
 import type { Clients } from "./clients.ts";
 import { readOriginEnv } from "./env.ts";
 import { startOrigin } from "./origin.ts";
+import { serveUploads, videoPath } from "./testing-uploads.ts";
 
 export interface TestOrigin {
   url: string;
@@ -48,6 +48,8 @@ export interface TestOrigin {
   as(token?: string): Clients & { uploads: Client<typeof UploadService> };
   /** A new account with a name of its own. */
   signUp(): Promise<{ userId: number; token: string; name: string }>;
+  /** Where the gateway's uploads in front of it are. */
+  uploadUrl: string;
   upload(
     body: Bun.BodyInit,
     init?: { token?: string; headers?: Record<string, string>; query?: string; path?: string },
@@ -109,6 +111,9 @@ export async function startTestOrigin(
     coverJobs: createClient(CoverJobService, asService),
     jobAdmin: createClient(MediaJobAdminService, asService),
     logged,
+    get uploadUrl() {
+      return uploads.url;
+    },
     keyFile: env.JWT_PRIVATE_KEY_FILE ?? "",
     as(token) {
       const addToken: Interceptor = (next) => (request) => {
@@ -133,13 +138,14 @@ export async function startTestOrigin(
     },
     upload(body, init = {}) {
       const authorization = init.token === undefined ? {} : { authorization: `Bearer ${init.token}` };
-      return fetch(`${origin.url}${init.path ?? uploadPath}${init.query ?? ""}`, {
+      return fetch(`${uploads.url}${init.path ?? videoPath}${init.query ?? ""}`, {
         method: "POST",
         body,
         headers: { ...authorization, ...init.headers },
       });
     },
     async stop() {
+      await uploads.stop();
       await origin.stop(5_000);
       await redis?.stop();
       await ownStore?.remove();
@@ -147,5 +153,6 @@ export async function startTestOrigin(
       await rm(dir, { recursive: true });
     },
   };
+  const uploads = serveUploads(self.as(), env.MAX_UPLOAD_BYTES);
   return self;
 }

@@ -1,5 +1,5 @@
 import type { Transport } from "@connectrpc/connect";
-import { serviceTokenHeader } from "@flick/proto/upload.ts";
+import { serviceTokenHeader } from "@flick/proto/service-token.ts";
 
 import { createReplicaFetch } from "./replica-fetch.ts";
 import { createUnaryTransport } from "./rpc/unary-transport.ts";

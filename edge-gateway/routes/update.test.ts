@@ -1,10 +1,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 
-import { errorToJson } from "@connectrpc/connect/protocol-connect";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { startFixture, type Fixture, viewerToken } from "../testing.ts";
+import { startFixture, startFixtureStore, type Fixture, viewerToken } from "../testing.ts";
 
 let fixture: Fixture;
 beforeAll(async () => {
@@ -49,22 +48,55 @@ test.each<[string, string, RequestInit, string | undefined]>([
   expect(seen).toEqual([{ signature, token: `Bearer ${viewerToken}` }]);
 });
 
-test("multipart is passed on as it is, with a signature that is in the query", async () => {
-  const seen: { url: URL; token: string | null; bytes: Buffer }[] = [];
+const multipart = { "content-type": "multipart/form-data; boundary=b" };
+const file = (name: string, bytes: string) =>
+  `--b\r\ncontent-disposition: form-data; name="${name}"; filename="a.png"\r\n\r\n${bytes}\r\n`;
+
+test("multipart brings pictures, each into object storage, and a signature that may be in the query", async () => {
+  const store = startFixtureStore();
+  const seen: unknown[] = [];
   fixture.origin.answer({
-    async uploadProfile(request) {
-      const bytes = Buffer.from(await request.arrayBuffer());
-      seen.push({ url: new URL(request.url), token: request.headers.get("authorization"), bytes });
-      return Response.json({ user: { id: "7", name: "zoe", avatar: "http://oss/a.jpg" } });
+    admitPicture({ field, head, signature }) {
+      seen.push([field, head.length, signature]);
+      return { ...store.admit(field), contentType: "image/png" };
+    },
+    updateUser({ avatar, background, signature }, { requestHeader }) {
+      seen.push([avatar, background, signature, requestHeader.get("authorization")]);
+      return { user: { ...user, avatar: "http://oss/a.jpg" } };
     },
   });
-  const body = Buffer.alloc(300_000, "flick");
-  const headers = { "content-type": "multipart/form-data; boundary=b" };
-  const { json } = await fixture.call(`${path}?signature=&token=${viewerToken}`, { method: "POST", body, headers });
+  const body = `${file("background", "x".repeat(300_000))}${file("avatar", "y".repeat(10))}--b--\r\n`;
+  const { json } = await fixture.call(`${path}?signature=&token=${viewerToken}`, {
+    method: "POST",
+    body,
+    headers: multipart,
+  });
   expect(json).toMatchObject({ status_code: 0, user: { id: 7, name: "zoe", avatar: "http://oss/a.jpg" } });
-  expect(seen[0]?.bytes.equals(body)).toBe(true);
-  expect(seen[0]?.token).toBe(`Bearer ${viewerToken}`);
-  expect(seen[0]?.url.searchParams.get("signature")).toBe("");
+  expect(seen).toEqual([
+    ["background", 64, undefined],
+    ["avatar", 10, undefined],
+    ["ticket of avatar", "ticket of background", "", `Bearer ${viewerToken}`],
+  ]);
+  expect([...store.objects].map(([key, { bytes }]) => [key, bytes])).toEqual([
+    ["background", 300_000],
+    ["avatar", 10],
+  ]);
+  await store.stop();
+});
+
+test("when the second picture is refused, the first one goes", async () => {
+  const store = startFixtureStore();
+  fixture.origin.answer({
+    admitPicture({ field }) {
+      if (field === "background") throw flickError(Reason.NOT_AN_IMAGE, "background: this is not a picture");
+      return store.admit(field);
+    },
+  });
+  const body = `${file("avatar", "y")}${file("background", "x")}--b--\r\n`;
+  const { json } = await fixture.call(`${path}?token=${viewerToken}`, { method: "POST", body, headers: multipart });
+  expect(json).toMatchObject({ status_code: Reason.NOT_AN_IMAGE, status_msg: "background: this is not a picture" });
+  expect(store.seen).toEqual(["PUT avatar", "DELETE avatar"]);
+  await store.stop();
 });
 
 test.each<[Reason, number, string]>([
@@ -72,10 +104,11 @@ test.each<[Reason, number, string]>([
   [Reason.NOT_AN_IMAGE, 200, "avatar: this is not a picture"],
   [Reason.TOO_LARGE, 413, "avatar: at most 10 bytes"],
 ])("a refusal of the upload is told with an empty user: %d", async (reason, status, message) => {
-  const error = Response.json(errorToJson(flickError(reason, message), undefined), { status: 400 });
-  fixture.origin.answer({ uploadProfile: () => error });
-  const headers = { "content-type": "multipart/form-data; boundary=b" };
-  const answer = await fixture.call(path, { method: "POST", body: "x", headers });
+  const refuse = () => {
+    throw flickError(reason, message);
+  };
+  fixture.origin.answer({ admitPicture: refuse });
+  const answer = await fixture.call(path, { method: "POST", body: `${file("avatar", "x")}--b--`, headers: multipart });
   expect(answer.status).toBe(status);
   expect(answer.json).toMatchObject({ status_code: reason, status_msg: message, user: { id: 0, avatar: "" } });
 });

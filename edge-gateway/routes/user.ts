@@ -6,7 +6,7 @@ import { requireFeature } from "../features.ts";
 import { textField, wholeField } from "../fields.ts";
 import { userObject, userSchema } from "../objects.ts";
 import { fileParam, idParam, textParam } from "../param-schemas.ts";
-import { profileUpload, uploadFrom } from "../upload.ts";
+import { uploadFrom } from "../upload-request.ts";
 
 /** Passwords are hashed one after another where they queue up, so these calls may take longer than a read. */
 const hashingTimeoutMs = 20_000;
@@ -103,7 +103,7 @@ export const userEndpoints = [
     },
   }),
 
-  // Pictures need multipart, which streams through; a signature may come in any of the usual ways.
+  // Pictures need multipart; a signature may come in any of the usual ways.
   endpoint({
     method: "POST",
     path: "/douyin/user/update",
@@ -132,7 +132,7 @@ export const userEndpoints = [
       return { user: userObject(user) };
     },
     async upload(c, { origin, maxUploadBytes }) {
-      const { user } = await origin.uploadProfile(uploadFrom(c, profileUpload, maxUploadBytes));
+      const { user } = await origin.uploadProfile(uploadFrom(c, "signature", maxUploadBytes));
       return { user: userObject(user) };
     },
   }),

@@ -8,7 +8,7 @@ import { pageFields, wholeField } from "../fields.ts";
 import { videoObject, videoSchema } from "../objects.ts";
 import type { Origin } from "../origin.ts";
 import { countParam, fileParam, idParam, pageParams, requiredIdParam, textParam, timeParam } from "../param-schemas.ts";
-import { uploadFrom, videoUpload } from "../upload.ts";
+import { uploadFrom } from "../upload-request.ts";
 
 /** The feed, publishing, and the lists of what was published. */
 export const videoEndpoints = [
@@ -69,7 +69,7 @@ export const videoEndpoints = [
     errors: [Reason.MISSING_FILE, Reason.NOT_A_VIDEO, Reason.TURNED_OFF],
     async upload(c, { origin, config, maxUploadBytes }) {
       requireFeature(config, "publishing");
-      const { videoId } = await origin.publish(uploadFrom(c, videoUpload, maxUploadBytes));
+      const { videoId } = await origin.publish(uploadFrom(c, "title", maxUploadBytes));
       return { video_id: Number(videoId) };
     },
   }),

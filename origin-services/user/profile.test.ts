@@ -21,15 +21,15 @@ import { reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { ImageJobService, ImageKind, type Job } from "@flick/proto/gen/flick/user/v1/image_job_pb.ts";
 import { UpdateUserResponseSchema, type User } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
-import { profileUploadPath } from "@flick/proto/upload.ts";
 import { asc, eq } from "drizzle-orm";
 
 import { makeRawKey, rawKeyId } from "../raw-key.ts";
 import { sweepRawObjects } from "../raw-sweep.ts";
 import { outcome as outcomeOf } from "../testing-data.ts";
 import { startTestOrigin, testServiceSecret, type TestOrigin } from "../testing.ts";
+import { profilePath } from "../testing-uploads.ts";
 import { removeReplacedImages } from "./image-removal.ts";
-import { sweptProfileUploads } from "./upload.ts";
+import { sweptProfileUploads } from "./pictures.ts";
 
 const hour = 3_600_000;
 const never = AbortSignal.any([]);
@@ -83,7 +83,7 @@ function form(...parts: Part[]): FormData {
 
 /** The user in the answer, or the name of the reason that the upload was refused for. */
 async function update(body: FormData, token?: string): Promise<User | string | undefined> {
-  const response = await origin.upload(body, { path: profileUploadPath, ...(token === undefined ? {} : { token }) });
+  const response = await origin.upload(body, { path: profilePath, ...(token === undefined ? {} : { token }) });
   const json = (await response.json()) as JsonValue;
   if (response.ok) return fromJson(UpdateUserResponseSchema, json).user;
   const error = errorFromJson(json, undefined, new Error("no Connect error") as never);
@@ -361,7 +361,7 @@ describe("the job of a picture", () => {
   });
 });
 
-test("an upload without a row, or whose job has ended, is swept after an hour; one that is waited for stays", async () => {
+test("an upload without a row, or whose job has ended, is swept after a day and an hour; one that is waited for stays", async () => {
   const { userId, token } = await origin.signUp();
   await update(form(["avatar", pictures.png]), token);
   const [waiting] = await images(userId);
@@ -375,9 +375,9 @@ test("an upload without a row, or whose job has ended, is swept after an hour; o
   const log = createLog({ program: "tests", write: () => {} });
   const sweep = (later: number) =>
     sweepRawObjects({ objects, log, now: () => Date.now() + later }, sweptProfileUploads({ db }));
-  await sweep(hour / 2);
+  await sweep(24 * hour);
   expect(await objects.head(orphan)).not.toBeNull();
-  await sweep(2 * hour);
+  await sweep(26 * hour);
   expect(await objects.head(orphan)).toBeNull();
   expect(await objects.head(ended)).toBeNull();
   expect(await objects.head(waiting?.rawKey ?? "")).not.toBeNull();

@@ -1,5 +1,5 @@
 /** How many bytes {@link sniffImage} wants to see. */
-export const sniffBytes = 12;
+const sniffBytes = 12;
 
 /**
  * The media type of a picture, told by its first bytes and by nothing that its sender says: JPEG, PNG, WebP or GIF. Null for everything

@@ -5,9 +5,9 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { eq } from "drizzle-orm";
 
 import { cacheKeys } from "../cache-keys.ts";
+import type { StoredFile } from "../admission.ts";
 import type { Context } from "../context.ts";
 import { readText } from "../text.ts";
-import type { StoredFile } from "../upload.ts";
 
 const maxSignatureLength = 255;
 

@@ -8,6 +8,7 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { User, UserService } from "@flick/proto/gen/flick/user/v1/user_pb.ts";
 import { eq, inArray, sql } from "drizzle-orm";
 
+import type { Admission } from "../admission.ts";
 import { flagKind, hashKind } from "../cache-kinds.ts";
 import { cacheKeys } from "../cache-keys.ts";
 import type { Context } from "../context.ts";
@@ -17,6 +18,7 @@ import { callerKey } from "../interceptors.ts";
 import { checkBatch } from "../paging.ts";
 import { readCredentials } from "./credentials.ts";
 import { revokeAllTokens, revokeToken } from "./logout.ts";
+import { createPictureAdmission, findPictures } from "./pictures.ts";
 import type { Passwords } from "./passwords.ts";
 import { readSignature, updateProfile } from "./update.ts";
 
@@ -51,6 +53,7 @@ const userCounts = hashKind<UserCounts>({
 });
 
 interface UserTools {
+  pictures: Admission;
   passwords: Passwords;
   issueToken: (subject: TokenSubject) => Promise<string>;
   tokenLifetimeMs: number;
@@ -61,7 +64,7 @@ interface UserTools {
 /** Accounts, credentials and public profiles, over the `users` table. */
 export function createUserService(context: Context, tools: UserTools): ServiceImpl<typeof UserService> {
   const { db, clients, objects, cache } = context;
-  const { passwords, issueToken, tokenLifetimeMs, onRevoked } = tools;
+  const { pictures, passwords, issueToken, tokenLifetimeMs, onRevoked } = tools;
   const credentialsByName = db
     .select({ id: users.id, passwordHash: users.passwordHash, generation: users.tokenGeneration })
     .from(users)
@@ -113,10 +116,16 @@ export function createUserService(context: Context, tools: UserTools): ServiceIm
       return { user };
     },
 
-    async updateUser({ signature }, { values }: HandlerContext) {
+    ...createPictureAdmission(pictures),
+
+    async updateUser({ signature: text, avatar, background }, { values }: HandlerContext) {
       const { viewerId } = values.get(callerKey);
-      if (signature === undefined) throw flickError(Reason.INVALID_PARAMETER, "there is nothing to change");
-      await updateProfile(context, viewerId, { signature: readSignature(signature), images: [] });
+      if (text === undefined && !avatar && !background) {
+        throw flickError(Reason.INVALID_PARAMETER, "there is nothing to change: send avatar, background or signature");
+      }
+      const signature = text === undefined ? undefined : readSignature(text);
+      const images = await findPictures(context, pictures, viewerId, { avatar, background });
+      await updateProfile(context, viewerId, { signature, images });
       const [user] = await findUsers([viewerId], viewerId);
       return user ? { user } : {};
     },

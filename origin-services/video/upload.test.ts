@@ -7,10 +7,10 @@ import { videos, workCounts } from "@flick/db/schema/video.ts";
 import { reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { PublishResponseSchema, VideoStatus } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
-import { uploadPath } from "@flick/proto/upload.ts";
 import { eq } from "drizzle-orm";
 
 import { startTestOrigin, type TestOrigin } from "../testing.ts";
+import { videoPath } from "../testing-uploads.ts";
 
 const maxFileBytes = 256 * 1024;
 
@@ -313,7 +313,7 @@ describe("an upload is refused, and leaves nothing behind, when", () => {
           abort.abort();
         },
       });
-      const call = fetch(`${origin.url}${uploadPath}`, {
+      const call = fetch(`${origin.uploadUrl}${videoPath}`, {
         method: "POST",
         body,
         signal: abort.signal,
@@ -347,7 +347,7 @@ test("an upload of unknown length is refused as soon as it passes the limit", as
 
 /** An upload whose bytes the test writes itself. */
 async function rawUpload(headers: string[]) {
-  const { hostname, port } = new URL(origin.url);
+  const { hostname, port } = new URL(origin.uploadUrl);
   const received = Promise.withResolvers<string>();
   const socket = await Bun.connect({
     hostname,
@@ -358,7 +358,7 @@ async function rawUpload(headers: string[]) {
     },
   });
   const type = "content-type: multipart/form-data; boundary=b";
-  socket.write([`POST ${uploadPath} HTTP/1.1`, `host: ${hostname}`, type, ...headers, "", ""].join("\r\n"));
+  socket.write([`POST ${videoPath} HTTP/1.1`, `host: ${hostname}`, type, ...headers, "", ""].join("\r\n"));
   return {
     write: (data: string | Uint8Array<ArrayBuffer>) => socket.write(data),
     end: () => socket.end(),

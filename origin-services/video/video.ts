@@ -8,6 +8,7 @@ import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import { VideoStatus, type VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
 import { and, eq, inArray, sql } from "drizzle-orm";
 
+import type { Admission } from "../admission.ts";
 import { cacheKeys } from "../cache-keys.ts";
 import type { Context } from "../context.ts";
 import { toId } from "../ids.ts";
@@ -17,6 +18,7 @@ import { createCachedVideos, feedDays, type VideoInfo } from "./cached-videos.ts
 import { chooseCover } from "./covers.ts";
 import { createFeedViews, type Identify } from "./feed-views.ts";
 import type { VideoJobs } from "./media-jobs.ts";
+import { createPublish } from "./publish.ts";
 import { findStates } from "./publish-status.ts";
 import { createVideoView, statusOf } from "./view.ts";
 
@@ -27,7 +29,7 @@ const maxAuthors = 1000;
 /** The feed and the lists, over the `videos` and `work_counts` tables. */
 export function createVideoService(
   context: Context,
-  { identify, jobs }: { identify: Identify; jobs: VideoJobs },
+  { uploads, identify, jobs }: { uploads: Admission; identify: Identify; jobs: VideoJobs },
 ): ServiceImpl<typeof VideoService> {
   const { db, cache } = context;
   const view = createVideoView(context);
@@ -35,6 +37,8 @@ export function createVideoService(
   const cached = createCachedVideos(context);
 
   return {
+    ...createPublish(context, uploads),
+
     async getFeed(request, { values }: HandlerContext) {
       const now = context.now() + 1;
       const asked = Number(request.beforeMs);

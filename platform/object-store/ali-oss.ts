@@ -35,6 +35,7 @@ export function createObjectStore(options: ObjectStoreOptions, timeouts = defaul
   const client = createClient(options, options.endpoint, transport);
   const publicUrl = options.publicUrl ?? options.endpoint;
   const publicClient = createClient(options, publicUrl, transport);
+  const edgeClient = options.edgeUrl ? createClient(options, options.edgeUrl, transport) : publicClient;
 
   return {
     async put(key, body, putOptions) {
@@ -151,6 +152,17 @@ export function createObjectStore(options: ObjectStoreOptions, timeouts = defaul
       const list = (call: Call) => client.listUploads(query, context(call));
       const { uploads } = await perform("list", `${prefix}*`, undefined, list);
       return uploads.map(({ name, uploadId, initiated }) => ({ key: name, uploadId, begunAt: Date.parse(initiated) }));
+    },
+
+    async putUrl(key, contentType, expiresSeconds) {
+      requireKey(key);
+      const headers = { "content-type": contentType };
+      return edgeClient.signatureUrlV4("PUT", expiresSeconds, { headers }, key);
+    },
+
+    async deleteUrl(key, expiresSeconds) {
+      requireKey(key);
+      return edgeClient.signatureUrlV4("DELETE", expiresSeconds, undefined, key);
     },
 
     async signedUrl(key, expiresSeconds) {

@@ -49,6 +49,15 @@ export interface ObjectStore {
   /** Uploads in parts that are under way, to keys under a prefix and after an upload, by key; at most 1 000 a page. */
   listUploads(prefix: string, after?: OpenUpload): Promise<OpenUpload[]>;
 
+  /**
+   * A URL under which gateways may PUT an object, as private as the bucket is, for so many seconds: the request must begin by then. The signature
+   * covers the content type.
+   */
+  putUrl(key: string, contentType: string, expiresSeconds: number): Promise<string>;
+
+  /** A URL under which gateways may DELETE an object for so many seconds. */
+  deleteUrl(key: string, expiresSeconds: number): Promise<string>;
+
   /** A URL that lets its holder read a private object for so many seconds. */
   signedUrl(key: string, expiresSeconds: number): Promise<string>;
 
@@ -101,6 +110,8 @@ export interface ObjectStoreOptions {
   endpoint: string;
   /** Where players reach the bucket; usually a CDN in front of it. Default: the endpoint. */
   publicUrl?: string;
+  /** Where gateways reach the bucket. Default: the public URL. */
+  edgeUrl?: string;
   region: string;
   bucket: string;
   accessKeyId: string;

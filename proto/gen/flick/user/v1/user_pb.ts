@@ -5,13 +5,15 @@
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_flick_access_v1_access } from "../../access/v1/access_pb.ts";
+import type { AdmittedFileSchema } from "../../upload/v1/admitted_file_pb.ts";
+import { file_flick_upload_v1_admitted_file } from "../../upload/v1/admitted_file_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file flick/user/v1/user.proto.
  */
 export const file_flick_user_v1_user: GenFile = /*@__PURE__*/
-  fileDesc("ChhmbGljay91c2VyL3YxL3VzZXIucHJvdG8SDWZsaWNrLnVzZXIudjEi4wEKBFVzZXISCgoCaWQYASABKAMSDAoEbmFtZRgCIAEoCRIUCgxmb2xsb3dfY291bnQYAyABKAMSFgoOZm9sbG93ZXJfY291bnQYBCABKAMSEQoJaXNfZm9sbG93GAUgASgIEg4KBmF2YXRhchgGIAEoCRIYChBiYWNrZ3JvdW5kX2ltYWdlGAcgASgJEhEKCXNpZ25hdHVyZRgIIAEoCRIXCg90b3RhbF9mYXZvcml0ZWQYCSABKAMSEgoKd29ya19jb3VudBgKIAEoAxIWCg5mYXZvcml0ZV9jb3VudBgLIAEoAyI1Cg9SZWdpc3RlclJlcXVlc3QSEAoIdXNlcm5hbWUYASABKAkSEAoIcGFzc3dvcmQYAiABKAkiMgoQUmVnaXN0ZXJSZXNwb25zZRIPCgd1c2VyX2lkGAEgASgDEg0KBXRva2VuGAIgASgJIjIKDExvZ2luUmVxdWVzdBIQCgh1c2VybmFtZRgBIAEoCRIQCghwYXNzd29yZBgCIAEoCSIvCg1Mb2dpblJlc3BvbnNlEg8KB3VzZXJfaWQYASABKAMSDQoFdG9rZW4YAiABKAkiDwoNTG9nb3V0UmVxdWVzdCIQCg5Mb2dvdXRSZXNwb25zZSIZChdMb2dvdXRFdmVyeXdoZXJlUmVxdWVzdCIaChhMb2dvdXRFdmVyeXdoZXJlUmVzcG9uc2UiIQoOR2V0VXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoAyI0Cg9HZXRVc2VyUmVzcG9uc2USIQoEdXNlchgBIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlciI5ChFVcGRhdGVVc2VyUmVxdWVzdBIWCglzaWduYXR1cmUYASABKAlIAIgBAUIMCgpfc2lnbmF0dXJlIjcKElVwZGF0ZVVzZXJSZXNwb25zZRIhCgR1c2VyGAEgASgLMhMuZmxpY2sudXNlci52MS5Vc2VyIikKFUJhdGNoRmluZFVzZXJzUmVxdWVzdBIQCgh1c2VyX2lkcxgBIAMoAyIqChZCYXRjaEZpbmRVc2Vyc1Jlc3BvbnNlEhAKCHVzZXJfaWRzGAEgAygDIjsKFEJhdGNoR2V0VXNlcnNSZXF1ZXN0EhAKCHVzZXJfaWRzGAEgAygDEhEKCXZpZXdlcl9pZBgCIAEoAyI7ChVCYXRjaEdldFVzZXJzUmVzcG9uc2USIgoFdXNlcnMYASADKAsyEy5mbGljay51c2VyLnYxLlVzZXIy2wUKC1VzZXJTZXJ2aWNlElEKCFJlZ2lzdGVyEh4uZmxpY2sudXNlci52MS5SZWdpc3RlclJlcXVlc3QaHy5mbGljay51c2VyLnYxLlJlZ2lzdGVyUmVzcG9uc2UiBIi1GAESSAoFTG9naW4SGy5mbGljay51c2VyLnYxLkxvZ2luUmVxdWVzdBocLmZsaWNrLnVzZXIudjEuTG9naW5SZXNwb25zZSIEiLUYARJLCgZMb2dvdXQSHC5mbGljay51c2VyLnYxLkxvZ291dFJlcXVlc3QaHS5mbGljay51c2VyLnYxLkxvZ291dFJlc3BvbnNlIgSItRgCEmkKEExvZ291dEV2ZXJ5d2hlcmUSJi5mbGljay51c2VyLnYxLkxvZ291dEV2ZXJ5d2hlcmVSZXF1ZXN0GicuZmxpY2sudXNlci52MS5Mb2dvdXRFdmVyeXdoZXJlUmVzcG9uc2UiBIi1GAISUQoHR2V0VXNlchIdLmZsaWNrLnVzZXIudjEuR2V0VXNlclJlcXVlc3QaHi5mbGljay51c2VyLnYxLkdldFVzZXJSZXNwb25zZSIHkAIBiLUYAhJXCgpVcGRhdGVVc2VyEiAuZmxpY2sudXNlci52MS5VcGRhdGVVc2VyUmVxdWVzdBohLmZsaWNrLnVzZXIudjEuVXBkYXRlVXNlclJlc3BvbnNlIgSItRgCEmYKDkJhdGNoRmluZFVzZXJzEiQuZmxpY2sudXNlci52MS5CYXRjaEZpbmRVc2Vyc1JlcXVlc3QaJS5mbGljay51c2VyLnYxLkJhdGNoRmluZFVzZXJzUmVzcG9uc2UiB5ACAYi1GAMSYwoNQmF0Y2hHZXRVc2VycxIjLmZsaWNrLnVzZXIudjEuQmF0Y2hHZXRVc2Vyc1JlcXVlc3QaJC5mbGljay51c2VyLnYxLkJhdGNoR2V0VXNlcnNSZXNwb25zZSIHkAIBiLUYA2IGcHJvdG8z", [file_flick_access_v1_access]);
+  fileDesc("ChhmbGljay91c2VyL3YxL3VzZXIucHJvdG8SDWZsaWNrLnVzZXIudjEi4wEKBFVzZXISCgoCaWQYASABKAMSDAoEbmFtZRgCIAEoCRIUCgxmb2xsb3dfY291bnQYAyABKAMSFgoOZm9sbG93ZXJfY291bnQYBCABKAMSEQoJaXNfZm9sbG93GAUgASgIEg4KBmF2YXRhchgGIAEoCRIYChBiYWNrZ3JvdW5kX2ltYWdlGAcgASgJEhEKCXNpZ25hdHVyZRgIIAEoCRIXCg90b3RhbF9mYXZvcml0ZWQYCSABKAMSEgoKd29ya19jb3VudBgKIAEoAxIWCg5mYXZvcml0ZV9jb3VudBgLIAEoAyI1Cg9SZWdpc3RlclJlcXVlc3QSEAoIdXNlcm5hbWUYASABKAkSEAoIcGFzc3dvcmQYAiABKAkiMgoQUmVnaXN0ZXJSZXNwb25zZRIPCgd1c2VyX2lkGAEgASgDEg0KBXRva2VuGAIgASgJIjIKDExvZ2luUmVxdWVzdBIQCgh1c2VybmFtZRgBIAEoCRIQCghwYXNzd29yZBgCIAEoCSIvCg1Mb2dpblJlc3BvbnNlEg8KB3VzZXJfaWQYASABKAMSDQoFdG9rZW4YAiABKAkiDwoNTG9nb3V0UmVxdWVzdCIQCg5Mb2dvdXRSZXNwb25zZSIZChdMb2dvdXRFdmVyeXdoZXJlUmVxdWVzdCIaChhMb2dvdXRFdmVyeXdoZXJlUmVzcG9uc2UiIQoOR2V0VXNlclJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoAyI0Cg9HZXRVc2VyUmVzcG9uc2USIQoEdXNlchgBIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlciJdChFVcGRhdGVVc2VyUmVxdWVzdBIWCglzaWduYXR1cmUYASABKAlIAIgBARIOCgZhdmF0YXIYAiABKAkSEgoKYmFja2dyb3VuZBgDIAEoCUIMCgpfc2lnbmF0dXJlIlgKE0FkbWl0UGljdHVyZVJlcXVlc3QSDQoFZmllbGQYASABKAkSDAoEaGVhZBgCIAEoDBIWCglzaWduYXR1cmUYAyABKAlIAIgBAUIMCgpfc2lnbmF0dXJlIjcKElVwZGF0ZVVzZXJSZXNwb25zZRIhCgR1c2VyGAEgASgLMhMuZmxpY2sudXNlci52MS5Vc2VyIikKFUJhdGNoRmluZFVzZXJzUmVxdWVzdBIQCgh1c2VyX2lkcxgBIAMoAyIqChZCYXRjaEZpbmRVc2Vyc1Jlc3BvbnNlEhAKCHVzZXJfaWRzGAEgAygDIjsKFEJhdGNoR2V0VXNlcnNSZXF1ZXN0EhAKCHVzZXJfaWRzGAEgAygDEhEKCXZpZXdlcl9pZBgCIAEoAyI7ChVCYXRjaEdldFVzZXJzUmVzcG9uc2USIgoFdXNlcnMYASADKAsyEy5mbGljay51c2VyLnYxLlVzZXIyugYKC1VzZXJTZXJ2aWNlElEKCFJlZ2lzdGVyEh4uZmxpY2sudXNlci52MS5SZWdpc3RlclJlcXVlc3QaHy5mbGljay51c2VyLnYxLlJlZ2lzdGVyUmVzcG9uc2UiBIi1GAESSAoFTG9naW4SGy5mbGljay51c2VyLnYxLkxvZ2luUmVxdWVzdBocLmZsaWNrLnVzZXIudjEuTG9naW5SZXNwb25zZSIEiLUYARJLCgZMb2dvdXQSHC5mbGljay51c2VyLnYxLkxvZ291dFJlcXVlc3QaHS5mbGljay51c2VyLnYxLkxvZ291dFJlc3BvbnNlIgSItRgCEmkKEExvZ291dEV2ZXJ5d2hlcmUSJi5mbGljay51c2VyLnYxLkxvZ291dEV2ZXJ5d2hlcmVSZXF1ZXN0GicuZmxpY2sudXNlci52MS5Mb2dvdXRFdmVyeXdoZXJlUmVzcG9uc2UiBIi1GAISUQoHR2V0VXNlchIdLmZsaWNrLnVzZXIudjEuR2V0VXNlclJlcXVlc3QaHi5mbGljay51c2VyLnYxLkdldFVzZXJSZXNwb25zZSIHkAIBiLUYAhJaCgxBZG1pdFBpY3R1cmUSIi5mbGljay51c2VyLnYxLkFkbWl0UGljdHVyZVJlcXVlc3QaHS5mbGljay51cGxvYWQudjEuQWRtaXR0ZWRGaWxlIgeQAgGItRgBEloKClVwZGF0ZVVzZXISIC5mbGljay51c2VyLnYxLlVwZGF0ZVVzZXJSZXF1ZXN0GiEuZmxpY2sudXNlci52MS5VcGRhdGVVc2VyUmVzcG9uc2UiB5ACAoi1GAISZgoOQmF0Y2hGaW5kVXNlcnMSJC5mbGljay51c2VyLnYxLkJhdGNoRmluZFVzZXJzUmVxdWVzdBolLmZsaWNrLnVzZXIudjEuQmF0Y2hGaW5kVXNlcnNSZXNwb25zZSIHkAIBiLUYAxJjCg1CYXRjaEdldFVzZXJzEiMuZmxpY2sudXNlci52MS5CYXRjaEdldFVzZXJzUmVxdWVzdBokLmZsaWNrLnVzZXIudjEuQmF0Y2hHZXRVc2Vyc1Jlc3BvbnNlIgeQAgGItRgDYgZwcm90bzM", [file_flick_access_v1_access, file_flick_upload_v1_admitted_file]);
 
 /**
  * A public profile as one viewer sees it.
@@ -272,6 +274,18 @@ export type UpdateUserRequest = Message<"flick.user.v1.UpdateUserRequest"> & {
    * @generated from field: optional string signature = 1;
    */
   signature?: string | undefined;
+
+  /**
+   * Tickets of new pictures, from AdmittedFile; empty for one that is to stay.
+   *
+   * @generated from field: string avatar = 2;
+   */
+  avatar: string;
+
+  /**
+   * @generated from field: string background = 3;
+   */
+  background: string;
 };
 
 /**
@@ -282,8 +296,39 @@ export const UpdateUserRequestSchema: GenMessage<UpdateUserRequest> = /*@__PURE_
   messageDesc(file_flick_user_v1_user, 11);
 
 /**
- * Also the answer of the upload of pictures.
- *
+ * @generated from message flick.user.v1.AdmitPictureRequest
+ */
+export type AdmitPictureRequest = Message<"flick.user.v1.AdmitPictureRequest"> & {
+  /**
+   * `avatar` or `background`, to name it in errors.
+   *
+   * @generated from field: string field = 1;
+   */
+  field: string;
+
+  /**
+   * The first 64 bytes, or all of a file that is shorter.
+   *
+   * @generated from field: bytes head = 2;
+   */
+  head: Uint8Array;
+
+  /**
+   * If it came before the file.
+   *
+   * @generated from field: optional string signature = 3;
+   */
+  signature?: string | undefined;
+};
+
+/**
+ * Describes the message flick.user.v1.AdmitPictureRequest.
+ * Use `create(AdmitPictureRequestSchema)` to create a new message.
+ */
+export const AdmitPictureRequestSchema: GenMessage<AdmitPictureRequest> = /*@__PURE__*/
+  messageDesc(file_flick_user_v1_user, 12);
+
+/**
  * @generated from message flick.user.v1.UpdateUserResponse
  */
 export type UpdateUserResponse = Message<"flick.user.v1.UpdateUserResponse"> & {
@@ -300,7 +345,7 @@ export type UpdateUserResponse = Message<"flick.user.v1.UpdateUserResponse"> & {
  * Use `create(UpdateUserResponseSchema)` to create a new message.
  */
 export const UpdateUserResponseSchema: GenMessage<UpdateUserResponse> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 12);
+  messageDesc(file_flick_user_v1_user, 13);
 
 /**
  * @generated from message flick.user.v1.BatchFindUsersRequest
@@ -319,7 +364,7 @@ export type BatchFindUsersRequest = Message<"flick.user.v1.BatchFindUsersRequest
  * Use `create(BatchFindUsersRequestSchema)` to create a new message.
  */
 export const BatchFindUsersRequestSchema: GenMessage<BatchFindUsersRequest> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 13);
+  messageDesc(file_flick_user_v1_user, 14);
 
 /**
  * @generated from message flick.user.v1.BatchFindUsersResponse
@@ -336,7 +381,7 @@ export type BatchFindUsersResponse = Message<"flick.user.v1.BatchFindUsersRespon
  * Use `create(BatchFindUsersResponseSchema)` to create a new message.
  */
 export const BatchFindUsersResponseSchema: GenMessage<BatchFindUsersResponse> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 14);
+  messageDesc(file_flick_user_v1_user, 15);
 
 /**
  * @generated from message flick.user.v1.BatchGetUsersRequest
@@ -362,7 +407,7 @@ export type BatchGetUsersRequest = Message<"flick.user.v1.BatchGetUsersRequest">
  * Use `create(BatchGetUsersRequestSchema)` to create a new message.
  */
 export const BatchGetUsersRequestSchema: GenMessage<BatchGetUsersRequest> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 15);
+  messageDesc(file_flick_user_v1_user, 16);
 
 /**
  * @generated from message flick.user.v1.BatchGetUsersResponse
@@ -379,7 +424,7 @@ export type BatchGetUsersResponse = Message<"flick.user.v1.BatchGetUsersResponse
  * Use `create(BatchGetUsersResponseSchema)` to create a new message.
  */
 export const BatchGetUsersResponseSchema: GenMessage<BatchGetUsersResponse> = /*@__PURE__*/
-  messageDesc(file_flick_user_v1_user, 16);
+  messageDesc(file_flick_user_v1_user, 17);
 
 /**
  * Accounts, credentials and public profiles.
@@ -436,7 +481,18 @@ export const UserService: GenService<{
     output: typeof GetUserResponseSchema;
   },
   /**
-   * Changes the viewer's profile. Pictures come by another way, since a unary call cannot stream a file: see upload.ts beside gen/.
+   * Lets a picture be stored that is to be part of a profile, if it begins like one. The viewer need not be known yet: in a form, the token may
+   * follow the file.
+   *
+   * @generated from rpc flick.user.v1.UserService.AdmitPicture
+   */
+  admitPicture: {
+    methodKind: "unary";
+    input: typeof AdmitPictureRequestSchema;
+    output: typeof AdmittedFileSchema;
+  },
+  /**
+   * Changes the viewer's profile. Doing so again changes nothing more.
    *
    * @generated from rpc flick.user.v1.UserService.UpdateUser
    */

@@ -7,6 +7,8 @@ import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf
 import { file_flick_access_v1_access } from "../../access/v1/access_pb.ts";
 import type { ListJobsRequestSchema, ListJobsResponseSchema, RetryJobRequestSchema, RetryJobResponseSchema } from "../../job/v1/job_pb.ts";
 import { file_flick_job_v1_job } from "../../job/v1/job_pb.ts";
+import type { AdmittedFileSchema } from "../../upload/v1/admitted_file_pb.ts";
+import { file_flick_upload_v1_admitted_file } from "../../upload/v1/admitted_file_pb.ts";
 import type { User } from "../../user/v1/user_pb.ts";
 import { file_flick_user_v1_user } from "../../user/v1/user_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -15,7 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file flick/video/v1/video.proto.
  */
 export const file_flick_video_v1_video: GenFile = /*@__PURE__*/
-  fileDesc("ChpmbGljay92aWRlby92MS92aWRlby5wcm90bxIOZmxpY2sudmlkZW8udjEizAMKBVZpZGVvEgoKAmlkGAEgASgDEiMKBmF1dGhvchgCIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlchIQCghwbGF5X3VybBgDIAEoCRIRCgljb3Zlcl91cmwYBCABKAkSFgoOZmF2b3JpdGVfY291bnQYBSABKAMSFQoNY29tbWVudF9jb3VudBgGIAEoAxITCgtpc19mYXZvcml0ZRgHIAEoCBINCgV0aXRsZRgIIAEoCRITCgtjcmVhdGVfdGltZRgJIAEoAxIrCgZzdGF0dXMYCiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1zdGF0dXNfcmVhc29uGAsgASgJEg0KBXdpZHRoGAwgASgFEg4KBmhlaWdodBgNIAEoBRITCgtkdXJhdGlvbl9tcxgOIAEoAxItCgpyZW5kaXRpb25zGA8gAygLMhkuZmxpY2sudmlkZW8udjEuUmVuZGl0aW9uEg8KB2hsc191cmwYECABKAkSJQoGY292ZXJzGBEgAygLMhUuZmxpY2sudmlkZW8udjEuQ292ZXISEwoLcHJldmlld191cmwYEiABKAkSEQoJdGh1bWJoYXNoGBMgASgJIlcKCVJlbmRpdGlvbhILCgN1cmwYASABKAkSDQoFd2lkdGgYAiABKAUSDgoGaGVpZ2h0GAMgASgFEg8KB2JpdHJhdGUYBCABKAUSDQoFYnl0ZXMYBSABKAMiQQoFQ292ZXISCwoDdXJsGAEgASgJEg0KBXdpZHRoGAIgASgFEg4KBmhlaWdodBgDIAEoBRIMCgR0eXBlGAQgASgJIjIKDkdldEZlZWRSZXF1ZXN0EhEKCWJlZm9yZV9tcxgBIAEoAxINCgVjb3VudBgCIAEoBSJ1Cg9HZXRGZWVkUmVzcG9uc2USJQoGdmlkZW9zGAEgAygLMhUuZmxpY2sudmlkZW8udjEuVmlkZW8SFgoObmV4dF9iZWZvcmVfbXMYAiABKAMSEAoIaGFzX21vcmUYAyABKAgSEQoJbmV3ZXN0X21zGAQgASgDIkwKE0dldEZlZWRWaWV3c1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhIKCmF1dGhvcl9pZHMYAiADKAMSDgoGdG9rZW5zGAMgAygJInAKFEdldEZlZWRWaWV3c1Jlc3BvbnNlEhcKD2Zhdm9yaXRlX2NvdW50cxgBIAMoAxIWCg5jb21tZW50X2NvdW50cxgCIAMoAxInCgV2aWV3cxgDIAMoCzIYLmZsaWNrLnZpZGVvLnYxLkZlZWRWaWV3IkMKCEZlZWRWaWV3Eg8KB3JlZnVzYWwYASABKAkSEwoLaXNfZmF2b3JpdGUYAiADKAgSEQoJaXNfZm9sbG93GAMgAygIIkYKFExpc3RQdWJsaXNoZWRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAMSDgoGY3Vyc29yGAIgASgDEg0KBWNvdW50GAMgASgFImUKFUxpc3RQdWJsaXNoZWRSZXNwb25zZRIlCgZ2aWRlb3MYASADKAsyFS5mbGljay52aWRlby52MS5WaWRlbxITCgtuZXh0X2N1cnNvchgCIAEoAxIQCghoYXNfbW9yZRgDIAEoCCIrChdHZXRQdWJsaXNoU3RhdHVzUmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAyLPAQoNUHVibGlzaFN0YXR1cxIQCgh2aWRlb19pZBgBIAEoAxIrCgZzdGF0dXMYAiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIPCgdwZXJjZW50GAMgASgFEg4KBnJlYXNvbhgEIAEoCRIxCgxjb3Zlcl9zdGF0dXMYBSABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1jb3Zlcl90aW1lX21zGAYgASgDEhQKDGNvdmVyX3JlYXNvbhgHIAEoCSIlChFSZXRyeVZpZGVvUmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAyIUChJSZXRyeVZpZGVvUmVzcG9uc2UiNwoSQ2hvb3NlQ292ZXJSZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDEg8KB3RpbWVfbXMYAiABKAMiFQoTQ2hvb3NlQ292ZXJSZXNwb25zZSImChJEZWxldGVWaWRlb1JlcXVlc3QSEAoIdmlkZW9faWQYASABKAMiFQoTRGVsZXRlVmlkZW9SZXNwb25zZSI9ChVCYXRjaEdldFZpZGVvc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhEKCXZpZXdlcl9pZBgCIAEoAyI/ChZCYXRjaEdldFZpZGVvc1Jlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvIisKFkJhdGNoR2V0QXV0aG9yc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDIkAKF0JhdGNoR2V0QXV0aG9yc1Jlc3BvbnNlEhEKCXZpZGVvX2lkcxgBIAMoAxISCgphdXRob3JfaWRzGAIgAygDIi0KGUJhdGNoR2V0V29ya0NvdW50c1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAMikwEKGkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlEkYKBmNvdW50cxgBIAMoCzI2LmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlLkNvdW50c0VudHJ5Gi0KC0NvdW50c0VudHJ5EgsKA2tleRgBIAEoAxINCgV2YWx1ZRgCIAEoAzoCOAEiIwoPUHVibGlzaFJlc3BvbnNlEhAKCHZpZGVvX2lkGAEgASgDImgKA0pvYhIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDwoHcmF3X2tleRgDIAEoCRIPCgdhdHRlbXB0GAQgASgFEhAKCGxlYXNlX21zGAUgASgDEg4KBnNoYTI1NhgUIAEoCSIhCg9DbGFpbUpvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDIkEKEENsYWltSm9iUmVzcG9uc2USJQoDam9iGAEgASgLMhMuZmxpY2sudmlkZW8udjEuSm9iSACIAQFCBgoEX2pvYiJBCg9SZW5ld0pvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDEg8KB3BlcmNlbnQYAyABKAUiJAoQUmVuZXdKb2JSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoAyLCAgoSQ29tcGxldGVKb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIQCghwbGF5X2tleRgDIAEoCRIRCgljb3Zlcl9rZXkYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhMKC2R1cmF0aW9uX21zGAcgASgDEi0KCnJlbmRpdGlvbnMYCCADKAsyGS5mbGljay52aWRlby52MS5SZW5kaXRpb24SDwoHaGxzX2tleRgJIAEoCRIlCgZjb3ZlcnMYCiADKAsyFS5mbGljay52aWRlby52MS5Db3ZlchITCgtwcmV2aWV3X2tleRgLIAEoCRIRCgl0aHVtYmhhc2gYDCABKAkSFQoNY292ZXJfdGltZV9tcxgNIAEoAxIOCgZzaGEyNTYYFCABKAkiFQoTQ29tcGxldGVKb2JSZXNwb25zZSJnCg5GYWlsSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDgoGcmVhc29uGAMgASgJEhEKCXBlcm1hbmVudBgEIAEoCBITCgtpbnRlcnJ1cHRlZBgFIAEoCCImCg9GYWlsSm9iUmVzcG9uc2USEwoLcmV0cnlfaW5fbXMYASABKAMiIwoSTGlzdER1ZUpvYnNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgFIiYKE0xpc3REdWVKb2JzUmVzcG9uc2USDwoHam9iX2lkcxgBIAMoAyqUAQoLVmlkZW9TdGF0dXMSHAoYVklERU9fU1RBVFVTX1VOU1BFQ0lGSUVEEAASGQoVVklERU9fU1RBVFVTX1VQTE9BREVEEAESGwoXVklERU9fU1RBVFVTX1BST0NFU1NJTkcQAhIWChJWSURFT19TVEFUVVNfUkVBRFkQAxIXChNWSURFT19TVEFUVVNfRkFJTEVEEAQy9wcKDFZpZGVvU2VydmljZRJTCgdHZXRGZWVkEh4uZmxpY2sudmlkZW8udjEuR2V0RmVlZFJlcXVlc3QaHy5mbGljay52aWRlby52MS5HZXRGZWVkUmVzcG9uc2UiB5ACAYi1GAESYgoMR2V0RmVlZFZpZXdzEiMuZmxpY2sudmlkZW8udjEuR2V0RmVlZFZpZXdzUmVxdWVzdBokLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRWaWV3c1Jlc3BvbnNlIgeQAgGItRgBEmUKDUxpc3RQdWJsaXNoZWQSJC5mbGljay52aWRlby52MS5MaXN0UHVibGlzaGVkUmVxdWVzdBolLmZsaWNrLnZpZGVvLnYxLkxpc3RQdWJsaXNoZWRSZXNwb25zZSIHkAIBiLUYAhJjChBHZXRQdWJsaXNoU3RhdHVzEicuZmxpY2sudmlkZW8udjEuR2V0UHVibGlzaFN0YXR1c1JlcXVlc3QaHS5mbGljay52aWRlby52MS5QdWJsaXNoU3RhdHVzIgeQAgGItRgCElkKClJldHJ5VmlkZW8SIS5mbGljay52aWRlby52MS5SZXRyeVZpZGVvUmVxdWVzdBoiLmZsaWNrLnZpZGVvLnYxLlJldHJ5VmlkZW9SZXNwb25zZSIEiLUYAhJcCgtDaG9vc2VDb3ZlchIiLmZsaWNrLnZpZGVvLnYxLkNob29zZUNvdmVyUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkNob29zZUNvdmVyUmVzcG9uc2UiBIi1GAISXAoLRGVsZXRlVmlkZW8SIi5mbGljay52aWRlby52MS5EZWxldGVWaWRlb1JlcXVlc3QaIy5mbGljay52aWRlby52MS5EZWxldGVWaWRlb1Jlc3BvbnNlIgSItRgCEmgKDkJhdGNoR2V0VmlkZW9zEiUuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRWaWRlb3NSZXF1ZXN0GiYuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRWaWRlb3NSZXNwb25zZSIHkAIBiLUYAxJrCg9CYXRjaEdldEF1dGhvcnMSJi5mbGljay52aWRlby52MS5CYXRjaEdldEF1dGhvcnNSZXF1ZXN0GicuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRBdXRob3JzUmVzcG9uc2UiB5ACAYi1GAMSdAoSQmF0Y2hHZXRXb3JrQ291bnRzEikuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRXb3JrQ291bnRzUmVxdWVzdBoqLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlIgeQAgGItRgDMswDCg9NZWRpYUpvYlNlcnZpY2USUwoIQ2xhaW1Kb2ISHy5mbGljay52aWRlby52MS5DbGFpbUpvYlJlcXVlc3QaIC5mbGljay52aWRlby52MS5DbGFpbUpvYlJlc3BvbnNlIgSItRgDElMKCFJlbmV3Sm9iEh8uZmxpY2sudmlkZW8udjEuUmVuZXdKb2JSZXF1ZXN0GiAuZmxpY2sudmlkZW8udjEuUmVuZXdKb2JSZXNwb25zZSIEiLUYAxJcCgtDb21wbGV0ZUpvYhIiLmZsaWNrLnZpZGVvLnYxLkNvbXBsZXRlSm9iUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkNvbXBsZXRlSm9iUmVzcG9uc2UiBIi1GAMSUAoHRmFpbEpvYhIeLmZsaWNrLnZpZGVvLnYxLkZhaWxKb2JSZXF1ZXN0Gh8uZmxpY2sudmlkZW8udjEuRmFpbEpvYlJlc3BvbnNlIgSItRgDEl8KC0xpc3REdWVKb2JzEiIuZmxpY2sudmlkZW8udjEuTGlzdER1ZUpvYnNSZXF1ZXN0GiMuZmxpY2sudmlkZW8udjEuTGlzdER1ZUpvYnNSZXNwb25zZSIHkAIBiLUYAzK7AQoUTWVkaWFKb2JBZG1pblNlcnZpY2USUgoITGlzdEpvYnMSHS5mbGljay5qb2IudjEuTGlzdEpvYnNSZXF1ZXN0Gh4uZmxpY2suam9iLnYxLkxpc3RKb2JzUmVzcG9uc2UiB5ACAYi1GAMSTwoIUmV0cnlKb2ISHS5mbGljay5qb2IudjEuUmV0cnlKb2JSZXF1ZXN0Gh4uZmxpY2suam9iLnYxLlJldHJ5Sm9iUmVzcG9uc2UiBIi1GANiBnByb3RvMw", [file_flick_access_v1_access, file_flick_job_v1_job, file_flick_user_v1_user]);
+  fileDesc("ChpmbGljay92aWRlby92MS92aWRlby5wcm90bxIOZmxpY2sudmlkZW8udjEizAMKBVZpZGVvEgoKAmlkGAEgASgDEiMKBmF1dGhvchgCIAEoCzITLmZsaWNrLnVzZXIudjEuVXNlchIQCghwbGF5X3VybBgDIAEoCRIRCgljb3Zlcl91cmwYBCABKAkSFgoOZmF2b3JpdGVfY291bnQYBSABKAMSFQoNY29tbWVudF9jb3VudBgGIAEoAxITCgtpc19mYXZvcml0ZRgHIAEoCBINCgV0aXRsZRgIIAEoCRITCgtjcmVhdGVfdGltZRgJIAEoAxIrCgZzdGF0dXMYCiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1zdGF0dXNfcmVhc29uGAsgASgJEg0KBXdpZHRoGAwgASgFEg4KBmhlaWdodBgNIAEoBRITCgtkdXJhdGlvbl9tcxgOIAEoAxItCgpyZW5kaXRpb25zGA8gAygLMhkuZmxpY2sudmlkZW8udjEuUmVuZGl0aW9uEg8KB2hsc191cmwYECABKAkSJQoGY292ZXJzGBEgAygLMhUuZmxpY2sudmlkZW8udjEuQ292ZXISEwoLcHJldmlld191cmwYEiABKAkSEQoJdGh1bWJoYXNoGBMgASgJIlcKCVJlbmRpdGlvbhILCgN1cmwYASABKAkSDQoFd2lkdGgYAiABKAUSDgoGaGVpZ2h0GAMgASgFEg8KB2JpdHJhdGUYBCABKAUSDQoFYnl0ZXMYBSABKAMiQQoFQ292ZXISCwoDdXJsGAEgASgJEg0KBXdpZHRoGAIgASgFEg4KBmhlaWdodBgDIAEoBRIMCgR0eXBlGAQgASgJIjIKDkdldEZlZWRSZXF1ZXN0EhEKCWJlZm9yZV9tcxgBIAEoAxINCgVjb3VudBgCIAEoBSJ1Cg9HZXRGZWVkUmVzcG9uc2USJQoGdmlkZW9zGAEgAygLMhUuZmxpY2sudmlkZW8udjEuVmlkZW8SFgoObmV4dF9iZWZvcmVfbXMYAiABKAMSEAoIaGFzX21vcmUYAyABKAgSEQoJbmV3ZXN0X21zGAQgASgDIkwKE0dldEZlZWRWaWV3c1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhIKCmF1dGhvcl9pZHMYAiADKAMSDgoGdG9rZW5zGAMgAygJInAKFEdldEZlZWRWaWV3c1Jlc3BvbnNlEhcKD2Zhdm9yaXRlX2NvdW50cxgBIAMoAxIWCg5jb21tZW50X2NvdW50cxgCIAMoAxInCgV2aWV3cxgDIAMoCzIYLmZsaWNrLnZpZGVvLnYxLkZlZWRWaWV3IkMKCEZlZWRWaWV3Eg8KB3JlZnVzYWwYASABKAkSEwoLaXNfZmF2b3JpdGUYAiADKAgSEQoJaXNfZm9sbG93GAMgAygIIkYKFExpc3RQdWJsaXNoZWRSZXF1ZXN0Eg8KB3VzZXJfaWQYASABKAMSDgoGY3Vyc29yGAIgASgDEg0KBWNvdW50GAMgASgFImUKFUxpc3RQdWJsaXNoZWRSZXNwb25zZRIlCgZ2aWRlb3MYASADKAsyFS5mbGljay52aWRlby52MS5WaWRlbxITCgtuZXh0X2N1cnNvchgCIAEoAxIQCghoYXNfbW9yZRgDIAEoCCIrChdHZXRQdWJsaXNoU3RhdHVzUmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAyLPAQoNUHVibGlzaFN0YXR1cxIQCgh2aWRlb19pZBgBIAEoAxIrCgZzdGF0dXMYAiABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIPCgdwZXJjZW50GAMgASgFEg4KBnJlYXNvbhgEIAEoCRIxCgxjb3Zlcl9zdGF0dXMYBSABKA4yGy5mbGljay52aWRlby52MS5WaWRlb1N0YXR1cxIVCg1jb3Zlcl90aW1lX21zGAYgASgDEhQKDGNvdmVyX3JlYXNvbhgHIAEoCSIlChFSZXRyeVZpZGVvUmVxdWVzdBIQCgh2aWRlb19pZBgBIAEoAyIUChJSZXRyeVZpZGVvUmVzcG9uc2UiNwoSQ2hvb3NlQ292ZXJSZXF1ZXN0EhAKCHZpZGVvX2lkGAEgASgDEg8KB3RpbWVfbXMYAiABKAMiFQoTQ2hvb3NlQ292ZXJSZXNwb25zZSImChJEZWxldGVWaWRlb1JlcXVlc3QSEAoIdmlkZW9faWQYASABKAMiFQoTRGVsZXRlVmlkZW9SZXNwb25zZSI9ChVCYXRjaEdldFZpZGVvc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDEhEKCXZpZXdlcl9pZBgCIAEoAyI/ChZCYXRjaEdldFZpZGVvc1Jlc3BvbnNlEiUKBnZpZGVvcxgBIAMoCzIVLmZsaWNrLnZpZGVvLnYxLlZpZGVvIisKFkJhdGNoR2V0QXV0aG9yc1JlcXVlc3QSEQoJdmlkZW9faWRzGAEgAygDIkAKF0JhdGNoR2V0QXV0aG9yc1Jlc3BvbnNlEhEKCXZpZGVvX2lkcxgBIAMoAxISCgphdXRob3JfaWRzGAIgAygDIi0KGUJhdGNoR2V0V29ya0NvdW50c1JlcXVlc3QSEAoIdXNlcl9pZHMYASADKAMikwEKGkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlEkYKBmNvdW50cxgBIAMoCzI2LmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlLkNvdW50c0VudHJ5Gi0KC0NvdW50c0VudHJ5EgsKA2tleRgBIAEoAxINCgV2YWx1ZRgCIAEoAzoCOAEiPwoRQWRtaXRWaWRlb1JlcXVlc3QSDAoEaGVhZBgBIAEoDBISCgV0aXRsZRgCIAEoCUgAiAEBQggKBl90aXRsZSIvCg5QdWJsaXNoUmVxdWVzdBIOCgZ0aWNrZXQYASABKAkSDQoFdGl0bGUYAiABKAkiIwoPUHVibGlzaFJlc3BvbnNlEhAKCHZpZGVvX2lkGAEgASgDImgKA0pvYhIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDwoHcmF3X2tleRgDIAEoCRIPCgdhdHRlbXB0GAQgASgFEhAKCGxlYXNlX21zGAUgASgDEg4KBnNoYTI1NhgUIAEoCSIhCg9DbGFpbUpvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDIkEKEENsYWltSm9iUmVzcG9uc2USJQoDam9iGAEgASgLMhMuZmxpY2sudmlkZW8udjEuSm9iSACIAQFCBgoEX2pvYiJBCg9SZW5ld0pvYlJlcXVlc3QSDgoGam9iX2lkGAEgASgDEg0KBWZlbmNlGAIgASgDEg8KB3BlcmNlbnQYAyABKAUiJAoQUmVuZXdKb2JSZXNwb25zZRIQCghsZWFzZV9tcxgBIAEoAyLCAgoSQ29tcGxldGVKb2JSZXF1ZXN0Eg4KBmpvYl9pZBgBIAEoAxINCgVmZW5jZRgCIAEoAxIQCghwbGF5X2tleRgDIAEoCRIRCgljb3Zlcl9rZXkYBCABKAkSDQoFd2lkdGgYBSABKAUSDgoGaGVpZ2h0GAYgASgFEhMKC2R1cmF0aW9uX21zGAcgASgDEi0KCnJlbmRpdGlvbnMYCCADKAsyGS5mbGljay52aWRlby52MS5SZW5kaXRpb24SDwoHaGxzX2tleRgJIAEoCRIlCgZjb3ZlcnMYCiADKAsyFS5mbGljay52aWRlby52MS5Db3ZlchITCgtwcmV2aWV3X2tleRgLIAEoCRIRCgl0aHVtYmhhc2gYDCABKAkSFQoNY292ZXJfdGltZV9tcxgNIAEoAxIOCgZzaGEyNTYYFCABKAkiFQoTQ29tcGxldGVKb2JSZXNwb25zZSJnCg5GYWlsSm9iUmVxdWVzdBIOCgZqb2JfaWQYASABKAMSDQoFZmVuY2UYAiABKAMSDgoGcmVhc29uGAMgASgJEhEKCXBlcm1hbmVudBgEIAEoCBITCgtpbnRlcnJ1cHRlZBgFIAEoCCImCg9GYWlsSm9iUmVzcG9uc2USEwoLcmV0cnlfaW5fbXMYASABKAMiIwoSTGlzdER1ZUpvYnNSZXF1ZXN0Eg0KBWxpbWl0GAEgASgFIiYKE0xpc3REdWVKb2JzUmVzcG9uc2USDwoHam9iX2lkcxgBIAMoAyqUAQoLVmlkZW9TdGF0dXMSHAoYVklERU9fU1RBVFVTX1VOU1BFQ0lGSUVEEAASGQoVVklERU9fU1RBVFVTX1VQTE9BREVEEAESGwoXVklERU9fU1RBVFVTX1BST0NFU1NJTkcQAhIWChJWSURFT19TVEFUVVNfUkVBRFkQAxIXChNWSURFT19TVEFUVVNfRkFJTEVEEAQypQkKDFZpZGVvU2VydmljZRJXCgpBZG1pdFZpZGVvEiEuZmxpY2sudmlkZW8udjEuQWRtaXRWaWRlb1JlcXVlc3QaHS5mbGljay51cGxvYWQudjEuQWRtaXR0ZWRGaWxlIgeQAgGItRgBElMKB1B1Ymxpc2gSHi5mbGljay52aWRlby52MS5QdWJsaXNoUmVxdWVzdBofLmZsaWNrLnZpZGVvLnYxLlB1Ymxpc2hSZXNwb25zZSIHkAICiLUYAhJTCgdHZXRGZWVkEh4uZmxpY2sudmlkZW8udjEuR2V0RmVlZFJlcXVlc3QaHy5mbGljay52aWRlby52MS5HZXRGZWVkUmVzcG9uc2UiB5ACAYi1GAESYgoMR2V0RmVlZFZpZXdzEiMuZmxpY2sudmlkZW8udjEuR2V0RmVlZFZpZXdzUmVxdWVzdBokLmZsaWNrLnZpZGVvLnYxLkdldEZlZWRWaWV3c1Jlc3BvbnNlIgeQAgGItRgBEmUKDUxpc3RQdWJsaXNoZWQSJC5mbGljay52aWRlby52MS5MaXN0UHVibGlzaGVkUmVxdWVzdBolLmZsaWNrLnZpZGVvLnYxLkxpc3RQdWJsaXNoZWRSZXNwb25zZSIHkAIBiLUYAhJjChBHZXRQdWJsaXNoU3RhdHVzEicuZmxpY2sudmlkZW8udjEuR2V0UHVibGlzaFN0YXR1c1JlcXVlc3QaHS5mbGljay52aWRlby52MS5QdWJsaXNoU3RhdHVzIgeQAgGItRgCElkKClJldHJ5VmlkZW8SIS5mbGljay52aWRlby52MS5SZXRyeVZpZGVvUmVxdWVzdBoiLmZsaWNrLnZpZGVvLnYxLlJldHJ5VmlkZW9SZXNwb25zZSIEiLUYAhJcCgtDaG9vc2VDb3ZlchIiLmZsaWNrLnZpZGVvLnYxLkNob29zZUNvdmVyUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkNob29zZUNvdmVyUmVzcG9uc2UiBIi1GAISXAoLRGVsZXRlVmlkZW8SIi5mbGljay52aWRlby52MS5EZWxldGVWaWRlb1JlcXVlc3QaIy5mbGljay52aWRlby52MS5EZWxldGVWaWRlb1Jlc3BvbnNlIgSItRgCEmgKDkJhdGNoR2V0VmlkZW9zEiUuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRWaWRlb3NSZXF1ZXN0GiYuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRWaWRlb3NSZXNwb25zZSIHkAIBiLUYAxJrCg9CYXRjaEdldEF1dGhvcnMSJi5mbGljay52aWRlby52MS5CYXRjaEdldEF1dGhvcnNSZXF1ZXN0GicuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRBdXRob3JzUmVzcG9uc2UiB5ACAYi1GAMSdAoSQmF0Y2hHZXRXb3JrQ291bnRzEikuZmxpY2sudmlkZW8udjEuQmF0Y2hHZXRXb3JrQ291bnRzUmVxdWVzdBoqLmZsaWNrLnZpZGVvLnYxLkJhdGNoR2V0V29ya0NvdW50c1Jlc3BvbnNlIgeQAgGItRgDMswDCg9NZWRpYUpvYlNlcnZpY2USUwoIQ2xhaW1Kb2ISHy5mbGljay52aWRlby52MS5DbGFpbUpvYlJlcXVlc3QaIC5mbGljay52aWRlby52MS5DbGFpbUpvYlJlc3BvbnNlIgSItRgDElMKCFJlbmV3Sm9iEh8uZmxpY2sudmlkZW8udjEuUmVuZXdKb2JSZXF1ZXN0GiAuZmxpY2sudmlkZW8udjEuUmVuZXdKb2JSZXNwb25zZSIEiLUYAxJcCgtDb21wbGV0ZUpvYhIiLmZsaWNrLnZpZGVvLnYxLkNvbXBsZXRlSm9iUmVxdWVzdBojLmZsaWNrLnZpZGVvLnYxLkNvbXBsZXRlSm9iUmVzcG9uc2UiBIi1GAMSUAoHRmFpbEpvYhIeLmZsaWNrLnZpZGVvLnYxLkZhaWxKb2JSZXF1ZXN0Gh8uZmxpY2sudmlkZW8udjEuRmFpbEpvYlJlc3BvbnNlIgSItRgDEl8KC0xpc3REdWVKb2JzEiIuZmxpY2sudmlkZW8udjEuTGlzdER1ZUpvYnNSZXF1ZXN0GiMuZmxpY2sudmlkZW8udjEuTGlzdER1ZUpvYnNSZXNwb25zZSIHkAIBiLUYAzK7AQoUTWVkaWFKb2JBZG1pblNlcnZpY2USUgoITGlzdEpvYnMSHS5mbGljay5qb2IudjEuTGlzdEpvYnNSZXF1ZXN0Gh4uZmxpY2suam9iLnYxLkxpc3RKb2JzUmVzcG9uc2UiB5ACAYi1GAMSTwoIUmV0cnlKb2ISHS5mbGljay5qb2IudjEuUmV0cnlKb2JSZXF1ZXN0Gh4uZmxpY2suam9iLnYxLlJldHJ5Sm9iUmVzcG9uc2UiBIi1GANiBnByb3RvMw", [file_flick_access_v1_access, file_flick_job_v1_job, file_flick_upload_v1_admitted_file, file_flick_user_v1_user]);
 
 /**
  * A video as one viewer sees it.
@@ -732,8 +734,56 @@ export const BatchGetWorkCountsResponseSchema: GenMessage<BatchGetWorkCountsResp
   messageDesc(file_flick_video_v1_video, 23);
 
 /**
- * Answer of the streaming upload.
- *
+ * @generated from message flick.video.v1.AdmitVideoRequest
+ */
+export type AdmitVideoRequest = Message<"flick.video.v1.AdmitVideoRequest"> & {
+  /**
+   * The first 64 bytes, or all of a file that is shorter.
+   *
+   * @generated from field: bytes head = 1;
+   */
+  head: Uint8Array;
+
+  /**
+   * If it came before the file.
+   *
+   * @generated from field: optional string title = 2;
+   */
+  title?: string | undefined;
+};
+
+/**
+ * Describes the message flick.video.v1.AdmitVideoRequest.
+ * Use `create(AdmitVideoRequestSchema)` to create a new message.
+ */
+export const AdmitVideoRequestSchema: GenMessage<AdmitVideoRequest> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 24);
+
+/**
+ * @generated from message flick.video.v1.PublishRequest
+ */
+export type PublishRequest = Message<"flick.video.v1.PublishRequest"> & {
+  /**
+   * From AdmittedFile.
+   *
+   * @generated from field: string ticket = 1;
+   */
+  ticket: string;
+
+  /**
+   * @generated from field: string title = 2;
+   */
+  title: string;
+};
+
+/**
+ * Describes the message flick.video.v1.PublishRequest.
+ * Use `create(PublishRequestSchema)` to create a new message.
+ */
+export const PublishRequestSchema: GenMessage<PublishRequest> = /*@__PURE__*/
+  messageDesc(file_flick_video_v1_video, 25);
+
+/**
  * @generated from message flick.video.v1.PublishResponse
  */
 export type PublishResponse = Message<"flick.video.v1.PublishResponse"> & {
@@ -748,7 +798,7 @@ export type PublishResponse = Message<"flick.video.v1.PublishResponse"> & {
  * Use `create(PublishResponseSchema)` to create a new message.
  */
 export const PublishResponseSchema: GenMessage<PublishResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 24);
+  messageDesc(file_flick_video_v1_video, 26);
 
 /**
  * @generated from message flick.video.v1.Job
@@ -802,7 +852,7 @@ export type Job = Message<"flick.video.v1.Job"> & {
  * Use `create(JobSchema)` to create a new message.
  */
 export const JobSchema: GenMessage<Job> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 25);
+  messageDesc(file_flick_video_v1_video, 27);
 
 /**
  * @generated from message flick.video.v1.ClaimJobRequest
@@ -819,7 +869,7 @@ export type ClaimJobRequest = Message<"flick.video.v1.ClaimJobRequest"> & {
  * Use `create(ClaimJobRequestSchema)` to create a new message.
  */
 export const ClaimJobRequestSchema: GenMessage<ClaimJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 26);
+  messageDesc(file_flick_video_v1_video, 28);
 
 /**
  * @generated from message flick.video.v1.ClaimJobResponse
@@ -836,7 +886,7 @@ export type ClaimJobResponse = Message<"flick.video.v1.ClaimJobResponse"> & {
  * Use `create(ClaimJobResponseSchema)` to create a new message.
  */
 export const ClaimJobResponseSchema: GenMessage<ClaimJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 27);
+  messageDesc(file_flick_video_v1_video, 29);
 
 /**
  * @generated from message flick.video.v1.RenewJobRequest
@@ -865,7 +915,7 @@ export type RenewJobRequest = Message<"flick.video.v1.RenewJobRequest"> & {
  * Use `create(RenewJobRequestSchema)` to create a new message.
  */
 export const RenewJobRequestSchema: GenMessage<RenewJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 28);
+  messageDesc(file_flick_video_v1_video, 30);
 
 /**
  * @generated from message flick.video.v1.RenewJobResponse
@@ -882,7 +932,7 @@ export type RenewJobResponse = Message<"flick.video.v1.RenewJobResponse"> & {
  * Use `create(RenewJobResponseSchema)` to create a new message.
  */
 export const RenewJobResponseSchema: GenMessage<RenewJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 29);
+  messageDesc(file_flick_video_v1_video, 31);
 
 /**
  * @generated from message flick.video.v1.CompleteJobRequest
@@ -974,7 +1024,7 @@ export type CompleteJobRequest = Message<"flick.video.v1.CompleteJobRequest"> & 
  * Use `create(CompleteJobRequestSchema)` to create a new message.
  */
 export const CompleteJobRequestSchema: GenMessage<CompleteJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 30);
+  messageDesc(file_flick_video_v1_video, 32);
 
 /**
  * @generated from message flick.video.v1.CompleteJobResponse
@@ -987,7 +1037,7 @@ export type CompleteJobResponse = Message<"flick.video.v1.CompleteJobResponse"> 
  * Use `create(CompleteJobResponseSchema)` to create a new message.
  */
 export const CompleteJobResponseSchema: GenMessage<CompleteJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 31);
+  messageDesc(file_flick_video_v1_video, 33);
 
 /**
  * @generated from message flick.video.v1.FailJobRequest
@@ -1028,7 +1078,7 @@ export type FailJobRequest = Message<"flick.video.v1.FailJobRequest"> & {
  * Use `create(FailJobRequestSchema)` to create a new message.
  */
 export const FailJobRequestSchema: GenMessage<FailJobRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 32);
+  messageDesc(file_flick_video_v1_video, 34);
 
 /**
  * @generated from message flick.video.v1.FailJobResponse
@@ -1047,7 +1097,7 @@ export type FailJobResponse = Message<"flick.video.v1.FailJobResponse"> & {
  * Use `create(FailJobResponseSchema)` to create a new message.
  */
 export const FailJobResponseSchema: GenMessage<FailJobResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 33);
+  messageDesc(file_flick_video_v1_video, 35);
 
 /**
  * @generated from message flick.video.v1.ListDueJobsRequest
@@ -1066,7 +1116,7 @@ export type ListDueJobsRequest = Message<"flick.video.v1.ListDueJobsRequest"> & 
  * Use `create(ListDueJobsRequestSchema)` to create a new message.
  */
 export const ListDueJobsRequestSchema: GenMessage<ListDueJobsRequest> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 34);
+  messageDesc(file_flick_video_v1_video, 36);
 
 /**
  * @generated from message flick.video.v1.ListDueJobsResponse
@@ -1083,7 +1133,7 @@ export type ListDueJobsResponse = Message<"flick.video.v1.ListDueJobsResponse"> 
  * Use `create(ListDueJobsResponseSchema)` to create a new message.
  */
 export const ListDueJobsResponseSchema: GenMessage<ListDueJobsResponse> = /*@__PURE__*/
-  messageDesc(file_flick_video_v1_video, 35);
+  messageDesc(file_flick_video_v1_video, 37);
 
 /**
  * @generated from enum flick.video.v1.VideoStatus
@@ -1122,11 +1172,32 @@ export const VideoStatusSchema: GenEnum<VideoStatus> = /*@__PURE__*/
   enumDesc(file_flick_video_v1_video, 0);
 
 /**
- * Publishing and the feed. Publishing itself streams a file, which a unary call cannot: see upload.ts beside gen/.
+ * Publishing and the feed.
  *
  * @generated from service flick.video.v1.VideoService
  */
 export const VideoService: GenService<{
+  /**
+   * Lets a file be stored that is to be published, if it begins like a video. The viewer need not be known yet: in a form, the token may follow
+   * the file.
+   *
+   * @generated from rpc flick.video.v1.VideoService.AdmitVideo
+   */
+  admitVideo: {
+    methodKind: "unary";
+    input: typeof AdmitVideoRequestSchema;
+    output: typeof AdmittedFileSchema;
+  },
+  /**
+   * Publishes a file that was admitted and stored. Doing so again gives the same answer.
+   *
+   * @generated from rpc flick.video.v1.VideoService.Publish
+   */
+  publish: {
+    methodKind: "unary";
+    input: typeof PublishRequestSchema;
+    output: typeof PublishResponseSchema;
+  },
   /**
    * Ready videos of everybody, newest first.
    *

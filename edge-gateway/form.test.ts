@@ -4,6 +4,7 @@ import { reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
 import { readForm } from "./form.ts";
+import { openBytes } from "./large-reads.ts";
 
 const type = "multipart/form-data; boundary=b";
 
@@ -33,9 +34,8 @@ interface Read {
 
 /** Reads a form whose files are kept as text. */
 async function read(body: ReadableStream<Uint8Array>, contentType = type, maxFileBytes = 100_000): Promise<Read> {
-  const headers = new Headers({ "content-type": contentType });
   const { fields, files } = await readForm(
-    { headers, body },
+    { source: openBytes(body, 1_000), contentType },
     {
       fileFields: ["data", "more"],
       maxFileBytes,
@@ -126,7 +126,7 @@ describe("a form", () => {
     const pieces = [Buffer.from(file("data", "").slice(0, -2)), ...Array.from({ length: 50 }, () => chunk)];
     const { body, seen } = arriving(pieces);
     const reading = readForm(
-      { headers: new Headers({ "content-type": type }), body },
+      { source: openBytes(body, 1_000), contentType: type },
       {
         fileFields: ["data"],
         maxFileBytes: 1e6,

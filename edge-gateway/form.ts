@@ -1,6 +1,7 @@
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
+import type { ByteSource } from "./large-reads.ts";
 import { readMultipart, type Part } from "./multipart.ts";
 
 const maxFields = 16;
@@ -12,7 +13,7 @@ export interface FormFile {
   field: string;
   /** Empty when its sender chose none: browsers send an empty file then. */
   name: string;
-  /** To be gone through once. */
+  /** To be gone through once; each piece is good until the next is asked for. */
   bytes: AsyncIterable<Uint8Array>;
 }
 
@@ -25,7 +26,7 @@ export interface FormFile {
  * @throws UNSUPPORTED_MEDIA_TYPE, INVALID_PARAMETER for a malformed, cut or overlong form, TOO_LARGE for a file beyond `maxFileBytes`.
  */
 export async function readForm<T>(
-  request: { headers: Headers; body: ReadableStream<Uint8Array> },
+  { source, contentType }: { source: ByteSource; contentType: string },
   options: {
     /** Each takes one file. */
     fileFields: readonly string[];
@@ -39,7 +40,7 @@ export async function readForm<T>(
   let texts = 0;
   let unnamed = 0;
 
-  for await (const part of readMultipart(request.body, request.headers.get("content-type") ?? "")) {
+  for await (const part of readMultipart(source, contentType)) {
     const { name } = part;
     if (name !== null && name.length > maxNameLength) {
       throw bad(`the name of a field may have at most ${maxNameLength} characters`);
@@ -55,7 +56,7 @@ export async function readForm<T>(
     if (count > maxFields) throw tooMany();
     const bytes = await readAll(limited(part, maxFieldBytes, () => bad(`${name}: at most ${maxFieldBytes} bytes`)));
     try {
-      return new TextDecoder(part.charset as Bun.Encoding).decode(bytes);
+      return new TextDecoder(part.charset).decode(bytes);
     } catch (error) {
       throw bad(`${name}: its text is in a charset that we do not know`, error);
     }
@@ -104,7 +105,17 @@ function limited(part: Part, maxBytes: number, tooLarge: () => Error): LimitedBy
 }
 
 async function readAll(bytes: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
-  return Buffer.concat(await Array.fromAsync(bytes));
+  let all = new Uint8Array();
+  for await (const piece of bytes) all = concat(all, piece);
+  return all;
+}
+
+/** Two pieces in an array of their own. */
+export function concat(first: Uint8Array, second: Uint8Array): Uint8Array<ArrayBuffer> {
+  const all = new Uint8Array(first.length + second.length);
+  all.set(first);
+  all.set(second, first.length);
+  return all;
 }
 
 const isFile = ({ fileName, type }: Part) => fileName !== null || type === "application/octet-stream";

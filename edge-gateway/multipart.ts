@@ -1,6 +1,9 @@
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
+import { createFinder, heldBack } from "./find-delimiter.ts";
+import type { ByteSource } from "./large-reads.ts";
+
 /** A part of a multipart/form-data body, while it arrives. */
 export interface Part {
   /** Of the field; null where the part does not say. */
@@ -9,10 +12,13 @@ export interface Part {
   fileName: string | null;
   /** Media type in lower case; empty where the part does not say. */
   type: string;
-  charset: string;
+  charset: Charset;
   /** The next bytes of its body, null at its end. */
   next(): Promise<Uint8Array | null>;
 }
+
+/** As the runtime's types have it. What a sender says may be none. */
+type Charset = NonNullable<ConstructorParameters<typeof TextDecoder>[0]>;
 
 /** The longest that RFC 2046 allows. */
 const maxBoundaryLength = 70;
@@ -24,41 +30,36 @@ const maxAroundBytes = 8192;
 /**
  * Reads a multipart/form-data body (RFC 7578), which is taken from the network as far as its reader asks, and handed on without being copied.
  *
- * @yields its parts; what is left of one when the next is asked for is skipped.
+ * @yields its parts, whose bytes are good until the next are asked for; what is left of one when the next part is asked for is skipped.
  * @throws INVALID_PARAMETER for a body that is malformed, cut, or overlong where its form is not the sender's choice.
  */
-export async function* readMultipart(
-  body: ReadableStream<Uint8Array>,
-  contentType: string,
-): AsyncGenerator<Part, void, undefined> {
-  const delimiter = Buffer.from(`\r\n--${boundaryOf(contentType)}`);
-  const reader = body.getReader();
+export async function* readMultipart(source: ByteSource, contentType: string): AsyncGenerator<Part, void, undefined> {
+  const delimiter = encode(`\r\n--${boundaryOf(contentType)}`);
+  const find = createFinder(delimiter);
   // A delimiter at the very beginning is then like every other one.
-  let buffer: Buffer = Buffer.from("\r\n");
+  let buffer: Uint8Array = encode("\r\n");
   let ended = false;
 
   async function more(): Promise<void> {
-    const { done, value } = await read();
-    if (done) {
-      ended = true;
-      throw cut();
-    }
-    const chunk = Buffer.from(value.buffer, value.byteOffset, value.byteLength);
-    buffer = buffer.length > 0 ? Buffer.concat([buffer, chunk]) : chunk;
+    const bytes = await read(buffer);
+    if (!bytes) throw cut();
+    buffer = bytes;
   }
 
-  async function read() {
+  async function read(rest: Uint8Array): Promise<Uint8Array | null> {
     try {
-      return await reader.read();
+      const bytes = await source.more(rest);
+      ended = bytes === null;
+      return bytes;
     } catch (error) {
       throw cut(error);
     }
   }
 
   /** Up to the next delimiter, which is taken away: its bytes as they come, then null. */
-  async function nextBytes(): Promise<Buffer | null> {
+  async function nextBytes(): Promise<Uint8Array | null> {
     for (;;) {
-      const at = buffer.indexOf(delimiter);
+      const at = find(buffer);
       const free = at < 0 ? buffer.length - heldBack(buffer, delimiter) : at;
       if (free > 0) return take(free);
       if (at === 0) {
@@ -69,7 +70,7 @@ export async function* readMultipart(
     }
   }
 
-  function take(count: number): Buffer {
+  function take(count: number): Uint8Array {
     const taken = buffer.subarray(0, count);
     buffer = buffer.subarray(count);
     return taken;
@@ -78,15 +79,15 @@ export async function* readMultipart(
   /** What stands between a delimiter and the body of its part; null after the last delimiter. */
   async function nextHead(): Promise<string | null> {
     while (buffer.length < 2) await more();
-    if (buffer.toString("latin1", 0, 2) === "--") return null;
+    if (buffer[0] === dash && buffer[1] === dash) return null;
     for (;;) {
-      const at = buffer.indexOf("\r\n\r\n");
-      if (at > maxHeaderBytes || (at < 0 && buffer.length > maxHeaderBytes)) {
+      const at = findHeadEnd(buffer.subarray(0, maxHeaderBytes + headEnd.length));
+      if (at < 0 && buffer.length > maxHeaderBytes) {
         throw bad(`the headers of a part may have at most ${maxHeaderBytes} bytes`);
       }
       if (at >= 0) {
-        const head = take(at).toString("utf8");
-        take(4);
+        const head = new TextDecoder().decode(take(at));
+        take(headEnd.length);
         return head;
       }
       await more();
@@ -108,16 +109,21 @@ export async function* readMultipart(
     }
     // The connection is of use again only when all is read.
     for (let left = maxAroundBytes - buffer.length; left >= 0;) {
-      const { done, value } = await read();
-      ended = done;
-      if (done) return;
-      left -= value.length;
+      const bytes = await read(nothing);
+      if (!bytes) return;
+      left -= bytes.length;
     }
     throw bad(`the form may go on for at most ${maxAroundBytes} bytes after its end`);
   } finally {
-    if (!ended) void reader.cancel().catch(() => {});
+    if (!ended) source.cancel();
   }
 }
+
+const encode = (text: string) => new TextEncoder().encode(text);
+const nothing = new Uint8Array();
+const dash = 0x2d;
+const headEnd = encode("\r\n\r\n");
+const findHeadEnd = createFinder(headEnd);
 
 async function skip(next: () => Promise<Uint8Array | null>, maxBytes = Infinity): Promise<void> {
   let size = 0;
@@ -125,15 +131,6 @@ async function skip(next: () => Promise<Uint8Array | null>, maxBytes = Infinity)
     size += bytes.length;
     if (size > maxBytes) throw bad(`the form may have at most ${maxBytes} bytes before its first part`);
   }
-}
-
-/** How many bytes at the end may be the beginning of a delimiter. */
-function heldBack(buffer: Buffer, delimiter: Buffer): number {
-  let at = buffer.indexOf(delimiter[0] ?? 0, Math.max(0, buffer.length - delimiter.length + 1));
-  while (at >= 0 && !delimiter.subarray(0, buffer.length - at).equals(buffer.subarray(at))) {
-    at = buffer.indexOf(delimiter[0] ?? 0, at + 1);
-  }
-  return at < 0 ? 0 : buffer.length - at;
 }
 
 /** @throws UNSUPPORTED_MEDIA_TYPE, INVALID_PARAMETER */
@@ -171,7 +168,7 @@ function readHead(head: string): Omit<Part, "next"> {
 }
 
 const withNames = ([value, params]: [string, Map<string, string>]) =>
-  [value, Object.fromEntries(params) as { charset?: string }] as const;
+  [value, Object.fromEntries(params) as { charset?: Charset }] as const;
 
 /** A header's value in lower case, and its parameters by their names: `form-data; name="title"`. */
 function readParams(header: string): [value: string, params: Map<string, string>] {
