@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 
+import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
+
 import { runStack, type RunningStack } from "./running-stack.ts";
 
 setDefaultTimeout(120_000);
@@ -75,6 +77,18 @@ test("no token, password, name or message is in anything that a program prints, 
     await call(`${path}?${query}&padding=${"x".repeat(9_000)}`);
     await call(path, { headers: { authorization: `Bearer ${cut}`, "x-request-id": token } });
   }
+  // Uploads that are stored, that are refused when they are, and that cannot be stored.
+  const upload = async (title: string) => {
+    const form = new FormData();
+    form.set("data", new File([clip], `${message}.mp4`));
+    form.set("title", title);
+    const headers = { authorization: `Bearer ${token}` };
+    return JSON.parse(await call("/publish/action/", { method: "POST", body: form, headers })) as object;
+  };
+  expect(await upload(message)).toMatchObject({ status_code: 0 });
+  expect(await upload(message.repeat(10))).toMatchObject({ status_code: Reason.INVALID_PARAMETER });
+  process.kill(flick.pidOf("oss"), "SIGKILL");
+  expect(await upload(message)).toMatchObject({ status_code: Reason.UNAVAILABLE });
   // Also when a part is away, which is when most is logged.
   process.kill(flick.pidOf("origin"), "SIGKILL");
   await call(`/user/login/?${query}`, { method: "POST" });
@@ -85,7 +99,12 @@ test("no token, password, name or message is in anything that a program prints, 
   for (const path of paths) expect(printed).toContain(`route=/douyin${path.slice(0, -1)}`);
   const [, claims = "", signature = ""] = token.split(".");
   for (const secret of [username, password, message].flatMap(spellings)) expect(printed).not.toContain(secret);
+  expect(printed).not.toContain("x-oss-signature");
   for (const part of [claims, signature]) expect(printed).not.toContain(part.slice(0, 20));
 });
+
+/** Begins as an MP4 does. */
+const clip = new Uint8Array(200_000);
+clip.set(Buffer.from("\0\0\0\x20ftypisom", "latin1"));
 
 const multipart = { "content-type": "multipart/form-data; boundary=b" };

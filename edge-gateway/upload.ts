@@ -54,9 +54,8 @@ const deleteTimeoutMs = 10_000;
 const maxUploads = 64;
 /** Of them, those whose sender is not known until the form's end, because the token follows the file. */
 const maxUnknownSenders = 16;
-/** What all of them hold at once of what passes through, and the largest piece of one; the runtime holds as much again. */
-const maxHeldBytes = 32 * 2 ** 20;
-const largestPiece = 2 ** 20;
+/** The largest piece of a file that is held of each, 32 MiB of all; the runtime may hold as much again. Larger ones leave the processor's cache. */
+const pieceBytes = 512 * 1024;
 
 /** How many bytes of a file its service wants to see. */
 const headBytes = 64;
@@ -96,8 +95,7 @@ export function createUploader<Answer>(
     const leave = enter(upload, Date.now() + ms);
     const timeout = AbortSignal.timeout(ms);
     const signal = AbortSignal.any([upload.signal, timeout]);
-    const piece = Math.min(largestPiece, Math.floor(maxHeldBytes / open.size));
-    const source = upload.body && openBytes(upload.body, piece);
+    const source = upload.body && openBytes(upload.body, pieceBytes);
     const ended = Promise.withResolvers<never>();
     const end = () => {
       source?.cancel();
