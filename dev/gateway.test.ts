@@ -73,13 +73,6 @@ async function untilGone(pids: number[]): Promise<void> {
   }
 }
 
-/** Resident bytes of these processes together, in MiB. */
-function memoryOf(pids: number[]): number {
-  const { stdout } = Bun.spawnSync(["ps", "-o", "rss=", "-p", pids.join(",")]);
-  const kib = stdout.toString().trim().split(/\s+/).map(Number);
-  return kib.reduce((sum, rss) => sum + rss, 0) / 1024;
-}
-
 test("runs the Worker with the settings of wrangler.toml, and variables in their place", async () => {
   using origin = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("", { status: 503 }) });
   const lines: string[] = [];
@@ -157,41 +150,6 @@ test("as a program comes back on the same port when workerd dies", async () => {
   while (!(await answers()) && performance.now() < deadline) await Bun.sleep(50);
   expect(await answers()).toBe(true);
   expect(childrenOf(child.pid)).toHaveLength(1);
-});
-
-test("keeps nothing of an upload in memory", async () => {
-  const size = 256 * 1024 * 1024;
-  let received = 0;
-  using origin = Bun.serve({
-    hostname: "127.0.0.1",
-    port: 0,
-    maxRequestBodySize: size,
-    async fetch(request) {
-      for await (const chunk of request.body ?? []) received += chunk.byteLength;
-      return Response.json({ videoId: "1" });
-    },
-  });
-  const { child, url, workerd } = await startProgram({ ORIGIN_URL: origin.url.href });
-  const pids = [child.pid, ...workerd];
-  expect((await fetch(`${url}/healthz`)).status).toBe(200);
-  const idle = memoryOf(pids);
-  let peak = idle;
-  const watch = setInterval(() => (peak = Math.max(peak, memoryOf(pids))), 100);
-  const chunk = new Uint8Array(1024 * 1024);
-  let left = size;
-  const body = new ReadableStream<Uint8Array>({
-    pull(controller) {
-      controller.enqueue(chunk);
-      left -= chunk.byteLength;
-      if (left === 0) controller.close();
-    },
-  });
-  const headers = { "content-type": "multipart/form-data; boundary=b" };
-  const response = await fetch(`${url}/douyin/publish/action`, { method: "POST", body, headers });
-  clearInterval(watch);
-  expect(await response.json()).toMatchObject({ status_code: 0, video_id: 1 });
-  expect(received).toBe(size);
-  expect(peak - idle).toBeLessThan(64);
 });
 
 test("is what `wrangler deploy` would upload, without a local address in production", async () => {
