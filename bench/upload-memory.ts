@@ -1,5 +1,5 @@
 /**
- * Memory of gateway and origin while 1 GiB is published through both, on a stack of its own:
+ * Memory of gateway, origin and object store while 1 GiB is published, on a stack of its own:
  *
  *     bun bench/upload-memory.ts [bytes]
  *

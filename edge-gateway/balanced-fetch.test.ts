@@ -144,6 +144,12 @@ describe("a call", () => {
     expect(all.map(({ calls }) => calls.length)).toEqual([1, 1, 1]);
   });
 
+  test("that writes, but does no harm twice, is repeated like one that reads", async () => {
+    one.answer = reset;
+    const idempotent = `${anyOrigin}/flick.video.v1.VideoService/Publish`;
+    expect(await textOf(balanced.call(idempotent, post()))).toBe("two");
+  });
+
   test("is repeated at an instance that is there, when two have gone", async () => {
     order = [two];
     await balanced.call(reading, post());

@@ -14,7 +14,7 @@ export const anyOrigin = "http://origin";
 export interface BalancedFetch {
   /** For unary calls, whose body is all there, and for a plain `GET`. The answer is read before it is given. */
   call: Fetch;
-  /** For uploads and streams, which last: what was begun is never begun again. */
+  /** For streams, which last: what was begun is never begun again. */
   transfer: Fetch;
   /** Asks those that were left out how they are, and tells the balancer. Never rejects. */
   probe(out: readonly Instance[]): Promise<void>;

@@ -38,7 +38,7 @@ export interface Balancer {
    * @returns null when nobody (else) serves the service.
    */
   begin(service: string, method: string, deadline: number, except: ReadonlySet<string>): Attempt | null;
-  /** Chooses one for what may last, an upload or a stream: by the load that was announced. */
+  /** Chooses one for what may last, a stream: by the load that was announced. */
   beginTransfer(service: string, except: ReadonlySet<string>): Attempt | null;
   /** Is there another one that serves it? */
   hasOther(service: string, except: ReadonlySet<string>): boolean;

@@ -61,7 +61,7 @@ export interface Endpoint<Params extends ParamsSchema = ParamsSchema, Answer ext
   params: Params;
   /** A parameter that means something when it is empty. */
   mayBeEmpty?: string;
-  /** Files that a multipart body brings. They and the fields beside them are checked by the service that they stream to. */
+  /** Files that a multipart body brings. They and the fields beside them are checked by the service whose upload it is. */
   files?: FieldsSchema;
   /** What it adds to the envelope. */
   answer: Answer;

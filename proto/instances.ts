@@ -29,7 +29,7 @@ export interface Announcement {
  */
 export const drainingHeader = "x-flick-draining";
 
-/** The service that a path of gRPC-web, of an upload, of a stream or of the key set belongs to: `/flick.user.v1.UserService/Login` to `user`. */
+/** The service that a path of gRPC-web, of a stream or of the key set belongs to: `/flick.user.v1.UserService/Login` to `user`. */
 export function serviceOfPath(path: string): string {
   if (path === publicKeysPath) return "user";
   return /^\/flick\.(\w+)\.v\d+\./.exec(path)?.[1] ?? "";

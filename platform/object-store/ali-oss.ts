@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { createReadStream, createWriteStream } from "node:fs";
 import { rm, stat } from "node:fs/promises";
-import { Readable } from "node:stream";
+import type { Readable } from "node:stream";
 
 import OSS from "ali-oss";
 
@@ -39,18 +39,17 @@ export function createObjectStore(options: ObjectStoreOptions, timeouts = defaul
 
   return {
     async put(key, body, putOptions) {
-      let source: AsyncIterable<Uint8Array> | undefined;
+      let source: Readable | undefined;
       try {
         await perform("put", key, putOptions.signal, async (call) => {
           const length = typeof body === "string" ? (await stat(body)).size : undefined;
           source = typeof body === "string" ? createReadStream(body, { highWaterMark: readBytes }) : body;
-          if (source instanceof Readable) watchSource(source, call);
-          const steps = source instanceof Readable ? stepsOf(source) : source;
-          await client.request(putRequest(key, steps, { ...putOptions, bucket, length, call }));
+          watchSource(source, call);
+          await client.request(putRequest(key, stepsOf(source), { ...putOptions, bucket, length, call }));
         });
       } finally {
         const begun = source ?? body;
-        if (begun instanceof Readable) begun.destroy();
+        if (typeof begun !== "string") begun.destroy();
       }
     },
 

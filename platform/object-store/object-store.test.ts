@@ -142,6 +142,24 @@ describe("access", () => {
     expect(await (await fetch(url)).text()).toBe("cdn");
   });
 
+  test("gateways are sent to a host of their own, else to the public one, to store an object and to delete it", async () => {
+    const publicUrl = server.url.replace("localhost", "127.0.0.1");
+    const edgeUrl = "https://edge.example";
+    const plain = createObjectStore({ endpoint: server.url, publicUrl, ...credentials });
+    const apart = createObjectStore({ endpoint: server.url, publicUrl, edgeUrl, ...credentials });
+    expect(await apart.putUrl("edge", "text/plain", 60)).toStartWith(`${edgeUrl}/edge?`);
+    expect(await apart.deleteUrl("edge", 60)).toStartWith(`${edgeUrl}/edge?`);
+    const url = await plain.putUrl("edge", "text/plain", 60);
+    expect(url).toStartWith(`${publicUrl}/edge?`);
+    const put = (type: string) => fetch(url, { method: "PUT", body: "from afar", headers: { "content-type": type } });
+    expect((await put("text/html")).status).toBe(403);
+    expect((await put("text/plain")).status).toBe(200);
+    expect(await store.head("edge")).toEqual({ size: 9, contentType: "text/plain" });
+    expect((await fetch(plain.publicUrl("edge"))).status).toBe(403);
+    expect((await fetch(await plain.deleteUrl("edge", 60), { method: "DELETE" })).status).toBe(204);
+    expect(await store.head("edge")).toBeNull();
+  });
+
   test("a wrong secret is named, and the stream ends", async () => {
     const stranger = createObjectStore({ endpoint: server.url, ...credentials, accessKeySecret: "guess" });
     const stream = endless();

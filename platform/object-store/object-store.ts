@@ -4,9 +4,9 @@ import type { Readable } from "node:stream";
 export interface ObjectStore {
   /**
    * Stores an object in one step: it appears whole or not at all, also when the stream fails or the signal aborts.
-   * @param body a path of a file, or what comes bit by bit: never begun again, and ended (a stream: destroyed) with the call.
+   * @param body a path of a file, or a stream: never begun again, and destroyed with the call.
    */
-  put(key: string, body: string | Readable | AsyncIterable<Uint8Array>, options: PutOptions): Promise<void>;
+  put(key: string, body: string | Readable, options: PutOptions): Promise<void>;
 
   /**
    * Downloads to a file, which is removed again on failure.
