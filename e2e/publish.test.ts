@@ -176,8 +176,8 @@ test.if(existsSync("/proc/self/status"))(
     const watched = { gateway: flick.pidOf("gateway"), origin: flick.pidOf("origin") };
     const grown = await publishLarge({ url: flick.url, token, bytes: 256 * 1024 * 1024 }, watched);
     process.stdout.write(`256 MiB were published: gateway and origin grew by ${JSON.stringify(grown)} MiB\n`);
-    expect(grown.origin).toBeLessThan(128);
-    expect(grown.gateway).toBeLessThan(128);
+    expect(grown.origin).toBeLessThan(64);
+    expect(grown.gateway).toBeLessThan(64);
   },
   120_000,
 );
