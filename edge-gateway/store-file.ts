@@ -1,5 +1,6 @@
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
+import { within } from "@flick/platform/within.ts";
 
 import { createPipe } from "./large-reads.ts";
 
@@ -12,12 +13,13 @@ export interface PutPermit {
 /**
  * Stores an object while its bytes come, as fast as the store takes them. It appears in one step with its last byte, or not at all.
  *
+ * @param options.stallMs for the store to take a piece, and to answer when it has all.
  * @throws UNAVAILABLE when the store does not take it, and what the bytes or the signal fail with.
  */
 export async function storeFile(
   { putUrl, contentType }: PutPermit,
   bytes: AsyncIterable<Uint8Array>,
-  signal: AbortSignal,
+  { signal, stallMs }: { signal: AbortSignal; stallMs: number },
 ): Promise<void> {
   const { readable, writable } = createPipe();
   const writer = writable.getWriter();
@@ -33,12 +35,14 @@ export async function storeFile(
   const gone = new Error("the store takes no more");
   // An answer before the end is none to a whole file.
   void status.then(() => writer.abort(gone)).catch(() => {});
-  const isGone = () => {
-    throw gone;
-  };
+  const taken = (step: Promise<void>) =>
+    within(step, stallMs, () => gone).catch(() => {
+      throw gone;
+    });
   try {
-    for await (const piece of bytes) await writer.write(piece).catch(isGone);
-    await writer.close().catch(isGone);
+    for await (const piece of bytes) await taken(writer.write(piece));
+    await taken(writer.close());
+    await within(status, stallMs, () => gone);
   } catch (error) {
     void writer.abort(error).catch(() => {});
     stop.abort(error);

@@ -45,6 +45,8 @@ export type Uploader<Answer> = (upload: Upload) => Promise<Answer>;
 
 /** Time for the service and the store to answer, on top of what the body may take. */
 const answerTimeoutMs = 60_000;
+/** For the store to take a piece. */
+const storeStallMs = 60_000;
 /** A body that is slower than this (0.5 Mb/s) is given up. */
 const slowestBytesPerMs = 64;
 const commitTimeoutMs = 20_000;
@@ -68,7 +70,7 @@ const multipartOverhead = 64 * 1024;
  */
 export function createUploader<Answer>(
   kind: UploadKind<Answer>,
-  limits = { answerTimeoutMs, slowestBytesPerMs, maxUploads, maxUnknownSenders },
+  limits = { answerTimeoutMs, stallMs: storeStallMs, slowestBytesPerMs, maxUploads, maxUnknownSenders },
 ): Uploader<Answer> {
   /** Until when each may last: of one whose isolate has lost interest in its request, the end is never seen. */
   const open = new Set<{ until: number; isKnown: boolean }>();
@@ -106,7 +108,7 @@ export function createUploader<Answer>(
       );
     };
     signal.addEventListener("abort", end, { once: true });
-    const received = receive(kind, upload, source, signal).finally(() => {
+    const received = receive(kind, upload, source, { signal, stallMs: limits.stallMs }).finally(() => {
       signal.removeEventListener("abort", end);
       leave();
     });
@@ -122,7 +124,7 @@ async function receive<Answer>(
   kind: UploadKind<Answer>,
   upload: Upload,
   source: ByteSource | null,
-  signal: AbortSignal,
+  { signal, stallMs }: { signal: AbortSignal; stallMs: number },
 ): Promise<Answer> {
   const { fileFields, text: textField } = kind;
   const { contentType, contentLength, maxFileBytes, requestId } = upload;
@@ -146,7 +148,7 @@ async function receive<Answer>(
     const tooLarge = () => flickError(Reason.TOO_LARGE, `${file.field}: at most ${maxBytes} bytes`);
     if ((contentLength ?? 0) > maxBytes * fileFields.length + multipartOverhead) throw tooLarge();
     admitted.push(permit);
-    await storeFile(permit, upTo(maxBytes, all, tooLarge), signal);
+    await storeFile(permit, upTo(maxBytes, all, tooLarge), { signal, stallMs });
     return permit.ticket;
   }
 
