@@ -1,4 +1,4 @@
-import { readdir } from "node:fs/promises";
+import { descendantsOf } from "@flick/dev/processes.ts";
 
 /** A program with those that it started. */
 export interface Watched {
@@ -10,12 +10,7 @@ export interface Watched {
 
 /** Looks for a program's children once: to look through all of the system's processes each time would be seen in what is measured. */
 export async function watchProgram(pid: number): Promise<Watched> {
-  const parents = new Map<number, number>();
-  for (const entry of await readdir("/proc")) {
-    if (/^\d+$/.test(entry)) parents.set(Number(entry), Number((await statOf(Number(entry)))[1] ?? 0));
-  }
-  const descends = (each: number): boolean => each === pid || (each > 1 && descends(parents.get(each) ?? 0));
-  const pids = [...parents.keys()].filter(descends);
+  const pids = [pid, ...descendantsOf(pid).map((each) => each.pid)];
   const sum = async (of: (pid: number) => Promise<number>) =>
     (await Promise.all(pids.map(of))).reduce((total, each) => total + each, 0);
   return {

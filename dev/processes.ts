@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
 export interface ProcessFacts {
   parent: number;
@@ -16,6 +16,20 @@ export function lookUpProcess(pid: number): ProcessFacts | null {
 
 export function isRunning(pid: number): boolean {
   return lookUpProcess(pid) !== null;
+}
+
+/** The programs that a process has started, and those that they have, as far as they run now. */
+export function descendantsOf(pid: number): (ProcessFacts & { pid: number })[] {
+  const all = new Map<number, ProcessFacts>();
+  for (const other of pidsNow()) {
+    const facts = lookUpProcess(other);
+    if (facts) all.set(other, facts);
+  }
+  const descends = (each: number): boolean => {
+    const parent = all.get(each)?.parent ?? 0;
+    return parent === pid || (parent > 1 && descends(parent));
+  };
+  return [...all].filter(([each]) => descends(each)).map(([each, facts]) => Object.assign(facts, { pid: each }));
 }
 
 /**
@@ -43,6 +57,14 @@ function ancestors(): (ProcessFacts & { pid: number })[] {
     pid = facts.parent;
   }
   return found;
+}
+
+function pidsNow(): number[] {
+  const names =
+    process.platform === "linux"
+      ? readdirSync("/proc")
+      : execFileSync("ps", ["-Ao", "pid="], { encoding: "utf8" }).split("\n");
+  return names.map(Number).filter((pid) => pid > 0);
 }
 
 /** See proc_pid_stat(5). */

@@ -51,6 +51,8 @@ export interface Fleet {
 
 export interface FleetProgram {
   name: string;
+  /** Null while it does not run. */
+  pid(): number | null;
   /** Messages of its log, with those of its predecessors. */
   log: Record<string, unknown>[];
   /** How each of its predecessors ended. */
@@ -232,6 +234,7 @@ function fleetProgram(name: string, describe: () => Promise<ProgramSpec>): Fleet
   };
   return {
     name,
+    pid: () => current?.pid ?? null,
     log,
     ends,
     kill: () => end((program) => program.kill()),

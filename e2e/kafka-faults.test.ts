@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 
+import { descendantsOf, isRunning } from "@flick/dev/processes.ts";
 import { describeWithKafka } from "@flick/dev/testing-kafka.ts";
 import { deadLetterTopic, topics } from "@flick/platform/event-log/topics.ts";
 
@@ -40,7 +41,7 @@ await describeWithKafka("Flick on Kafka", () => {
 
   test("a worker that leaves and joins its group while another transcodes does not make that job begin anew", async () => {
     const path = join(fleet.dir, "long.mp4");
-    const picture = ["-f", "lavfi", "-i", "testsrc2=size=720x1280:rate=30", "-t", "15"];
+    const picture = ["-f", "lavfi", "-i", "testsrc2=size=720x1280:rate=30", "-t", "5"];
     await ffmpeg(...picture, "-pix_fmt", "yuv420p", "-preset", "ultrafast", path);
     const before = fleet.jobs("job taken").map((tags) => tags.length);
     const id = await viewers.publish(Bun.file(path));
@@ -48,13 +49,37 @@ await describeWithKafka("Flick on Kafka", () => {
     const ended = () => fleet.jobs("job ready").flat().length;
     const endedBefore = ended();
     while (!taken().includes(1)) await Bun.sleep(50);
-    const other = fleet.workers[taken().indexOf(0)];
-    await other?.stop();
-    await other?.start();
-    // Long before the job is done.
+    const busy = fleet.workers[taken().indexOf(1)];
+    const idle = fleet.workers[taken().indexOf(0)];
+    // However fast the machine is, the job is not done before the other worker is back.
+    const paused = await pauseFfmpeg(busy?.pid() ?? 0);
+    await idle?.stop();
+    await idle?.start();
+    for (const pid of paused) process.kill(pid, "SIGCONT");
     expect(ended()).toBe(endedBefore);
     await viewers.ready([id]);
     expect(taken().toSorted((a, b) => a - b)).toEqual([0, 1]);
     expect(ended()).toBe(endedBefore + 1);
   });
 });
+
+/** Waits until a worker's job runs FFmpeg, and holds that; answers the processes to go on. */
+async function pauseFfmpeg(worker: number): Promise<number[]> {
+  const deadline = Date.now() + 30_000;
+  for (; Date.now() < deadline; await Bun.sleep(10)) {
+    const running = descendantsOf(worker).filter(({ command }) => /^\S*ffmpeg /.test(command));
+    const paused = running.filter(({ pid }) => pause(pid));
+    if (paused.length > 0) return paused.map(({ pid }) => pid);
+  }
+  throw new Error("the worker has run no FFmpeg for 30 s");
+}
+
+/** False when the process has ended. */
+function pause(pid: number): boolean {
+  try {
+    process.kill(pid, "SIGSTOP");
+    return isRunning(pid);
+  } catch {
+    return false;
+  }
+}
