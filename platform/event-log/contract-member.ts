@@ -16,6 +16,8 @@ export interface MemberOrders {
   driver: DriverSpec;
   topic: string;
   group: string;
+  /** Of a handler. Default 120 000. */
+  workMs?: number;
 }
 
 export async function openEventLog({ module, factory, options }: DriverSpec): Promise<EventLog> {
@@ -26,7 +28,7 @@ export async function openEventLog({ module, factory, options }: DriverSpec): Pr
   return create({ ...options, log: createLog({ program: "contract", level: "error", write }) });
 }
 
-/** As a program: a member that takes records, prints a line for each, and never finishes one, until somebody kills it. */
+/** As a program: a member that prints `joined`, and the value of each record that it begins with, until somebody kills it. */
 if (import.meta.main) {
   const orders = JSON.parse(process.argv[2] ?? "") as MemberOrders;
   const eventLog = await openEventLog(orders.driver);
@@ -35,7 +37,8 @@ if (import.meta.main) {
     topics: [orders.topic],
     handler: async ({ value }) => {
       process.stdout.write(`${value}\n`);
-      await Bun.sleep(120_000);
+      await Bun.sleep(orders.workMs ?? 120_000);
     },
   });
+  process.stdout.write("joined\n");
 }

@@ -1,7 +1,7 @@
 import { expect } from "bun:test";
 import { join } from "node:path";
 
-import type { MemberOrders } from "./contract-member.ts";
+import { openEventLog, type MemberOrders } from "./contract-member.ts";
 import type { ContractTest } from "./contract-test.ts";
 import type { EventRecord } from "./event-log.ts";
 import { collect, record, until } from "./testing.ts";
@@ -10,22 +10,49 @@ import { collect, record, until } from "./testing.ts";
 export function outageContract(it: ContractTest): void {
   it("delivers the records of a killed member to another one", async (log, topic, broker) => {
     await log.publish([record(topic, "a", "1"), record(topic, "b", "2")]);
-    const orders: MemberOrders = { driver: broker.driver, topic, group: "g" };
-    const member = Bun.spawn(
-      [process.execPath, "--no-orphans", join(import.meta.dir, "contract-member.ts"), JSON.stringify(orders)],
-      { stdout: "pipe", stderr: "inherit" },
-    );
+    const { taken, kill } = await startMember({ driver: broker.driver, topic, group: "g" });
     try {
-      const taken = await linesOf(member.stdout, 2);
+      await until(() => taken.length === 2, "both records at the member");
       expect(taken.toSorted()).toEqual(["a", "b"]);
     } finally {
-      member.kill("SIGKILL");
-      await member.exited;
+      await kill();
     }
     const seen = await collect(log, { group: "g", topics: [topic] });
     await until(() => seen.length >= 2, "both records", broker.takeOverMs + 10_000);
     expect(seen.map(({ value, attempt }) => `${value} ${attempt}`).toSorted()).toEqual(["a 2", "b 2"]);
   });
+
+  it(
+    "gives what a killed process had at once to the next process of its name, and takes nothing from another",
+    async (log, topic, broker) => {
+      const { driver, patience } = broker;
+      const named = (processName: string) => ({ ...driver, options: { ...driver.options, ...patience, processName } });
+      // Of its own: no other test joins it.
+      const group = "named";
+      const [other, killed] = await Promise.all([
+        startMember({ driver: named("two"), topic, group, workMs: 0 }),
+        startMember({ driver: named("one"), topic, group }),
+      ]);
+      const next = await openEventLog(named("one"));
+      let sent = 0;
+      const send = () => log.publish([0, 1, 2, 3].map(() => record(topic, `${++sent}`, `key ${sent}`)));
+      try {
+        const bothWork = async () => (await send(), killed.taken.length > 0 && other.taken.length > 0);
+        await until(bothWork, "both members at work", 20_000);
+        await killed.kill();
+        const seen = await collect(next, { group, topics: [topic] });
+        await until(async () => (await log.lag(topic, group)) === 0, "no lag", 20_000);
+        const attempts = new Map(seen.map(({ value, attempt }) => [value, attempt]));
+        expect(killed.taken.map((value) => attempts.get(value))).toEqual(killed.taken.map(() => 2));
+        const before = other.taken.length;
+        const otherWorks = async () => (await send(), other.taken.length > before);
+        await until(otherWorks, "another record at the other member", 20_000);
+      } finally {
+        await Promise.all([other.kill(), killed.kill(), next.close()]);
+      }
+    },
+    { timeoutMs: 90_000, partitions: 2 },
+  );
 
   it(
     "comes through a broker that is away for three seconds: nothing is lost, and each key keeps its order",
@@ -59,12 +86,30 @@ export function outageContract(it: ContractTest): void {
   );
 }
 
-async function linesOf(stream: ReadableStream<Uint8Array>, count: number): Promise<string[]> {
-  let text = "";
-  const decoder = new TextDecoder();
-  for await (const chunk of stream) {
-    text += decoder.decode(chunk, { stream: true });
-    if (text.split("\n").length > count) break;
-  }
-  return text.split("\n").slice(0, count);
+/** A member in a process of its own that has joined, and the values of the records that it has begun with. */
+async function startMember(orders: MemberOrders): Promise<{ taken: string[]; kill(): Promise<void> }> {
+  const member = Bun.spawn(
+    [process.execPath, "--no-orphans", join(import.meta.dir, "contract-member.ts"), JSON.stringify(orders)],
+    { stdout: "pipe", stderr: "inherit" },
+  );
+  const joined = Promise.withResolvers<void>();
+  const taken: string[] = [];
+  const reading = (async () => {
+    let rest = "";
+    for await (const chunk of member.stdout.pipeThrough(new TextDecoderStream())) {
+      const parts = (rest + chunk).split("\n");
+      rest = parts.pop() ?? "";
+      if (parts.includes("joined")) joined.resolve();
+      taken.push(...parts.filter((line) => line !== "joined"));
+    }
+    joined.reject(new Error("the member ended before it had joined"));
+  })();
+  await joined.promise;
+  return {
+    taken,
+    async kill() {
+      member.kill("SIGKILL");
+      await Promise.all([member.exited, reading]);
+    },
+  };
 }

@@ -38,6 +38,8 @@ export interface ContractBroker {
   driver: DriverSpec;
   /** Longest time, in milliseconds, until the records of a killed member are delivered to another. */
   takeOverMs: number;
+  /** Options of the driver's with which that time is longer than a test waits. */
+  patience: Record<string, unknown>;
   /** Stops the broker, or kills it; `start` brings it back with its data under the same address. */
   stop(): Promise<void>;
   start(): Promise<void>;

@@ -10,7 +10,7 @@ import { createLog } from "../log.ts";
 import { eventLogContract } from "./contract.ts";
 import type { EventLog, ReceivedEvent } from "./event-log.ts";
 import { createKafkaClient } from "./kafka-client.ts";
-import { createKafkaEventLog, type KafkaOptions } from "./kafka.ts";
+import { createKafkaEventLog } from "./kafka.ts";
 import { until } from "./testing.ts";
 import { deadLetterTopic } from "./topics.ts";
 
@@ -37,6 +37,7 @@ await describeWithKafka("The Kafka driver", () => {
       options: { connection: { brokers: [server.url] }, sessionTimeoutMs, publishTimeoutMs: 5_000 },
     },
     takeOverMs: sessionTimeoutMs,
+    patience: { sessionTimeoutMs: 25_000 },
     stop: () => server.kill(),
     start: () => server.start(),
     remove: () => Promise.resolve(),
@@ -60,24 +61,23 @@ await describeWithKafka("The Kafka driver", () => {
     return { eventLog, topic };
   }
 
-  function openLog(lines: { level: string; message: string }[] = [], options: Partial<KafkaOptions> = {}): EventLog {
+  function openLog(lines: { level: string; message: string }[] = []): EventLog {
     const write = (line: string) => void lines.push(JSON.parse(line) as (typeof lines)[number]);
     const log = createLog({ program: "test", write });
-    const eventLog = createKafkaEventLog({ connection: { brokers: [server.url] }, log, sessionTimeoutMs, ...options });
+    const eventLog = createKafkaEventLog({ connection: { brokers: [server.url] }, log, sessionTimeoutMs });
     opened.push(eventLog);
     return eventLog;
   }
 
   /** A member in a process of its own, that prints what becomes of each record; a handler takes so long, or until its signal aborts. */
-  function startMember(topic: string, workMs: number, options: Partial<KafkaOptions> = {}, group = "g") {
+  function startMember(topic: string, workMs: number) {
     const script = `
       import { createKafkaEventLog } from ${JSON.stringify(join(import.meta.dir, "kafka.ts"))};
       const log = { debug() {}, info() {}, warn() {}, error() {} };
       const connection = { brokers: [${JSON.stringify(server.url)}] };
-      const options = ${JSON.stringify({ sessionTimeoutMs, ...options })};
-      const eventLog = createKafkaEventLog({ connection, log, ...options });
+      const eventLog = createKafkaEventLog({ connection, log, sessionTimeoutMs: ${sessionTimeoutMs} });
       await eventLog.subscribe({
-        group: ${JSON.stringify(group)},
+        group: "g",
         topics: [${JSON.stringify(topic)}],
         concurrency: 4,
         handler: async ({ value }, signal) => {
@@ -100,29 +100,6 @@ await describeWithKafka("The Kafka driver", () => {
     })();
     return { member, lines };
   }
-
-  test("gives what a killed process had at once to the next process of its name, and takes nothing from another", async () => {
-    const { eventLog, topic } = await open(2);
-    const group = "named";
-    // Longer than the test waits, and of a group that no other test joins.
-    const options = { sessionTimeoutMs: 25_000 };
-    const other = startMember(topic, 0, { ...options, processName: "two" }, group);
-    const killed = startMember(topic, 60_000, { ...options, processName: "one" }, group);
-    const send = () => eventLog.publish(Array.from({ length: 20 }, (_, i) => ({ topic, key: `k${i}`, value: `${i}` })));
-    await until(
-      async () => (await send(), killed.lines.length > 0 && other.lines.length > 0),
-      "both members at work",
-      20_000,
-    );
-    killed.member.kill("SIGKILL");
-    const next = openLog([], { ...options, processName: "one" });
-    const seen: string[] = [];
-    await next.subscribe({ group, topics: [topic], handler: async ({ value }) => void seen.push(value) });
-    await until(async () => (await eventLog.lag(topic, group)) === 0, "no lag", 20_000);
-    expect(seen).toContain(killed.lines[0]?.split(" ")[1] ?? "");
-    const before = other.lines.length;
-    await until(async () => (await send(), other.lines.length > before), "another record at the other member", 20_000);
-  });
 
   test("gives all that a killed member has not finished to another, and counts what it had begun", async () => {
     const { eventLog, topic } = await open(2);

@@ -41,7 +41,7 @@ type EventLogEnv = v.InferOutput<v.ObjectSchema<typeof kafkaEnv, undefined>> & {
 /**
  * The event log that the environment names: on Kafka with `KAFKA_BROKERS`, else in Redis Streams at `REDIS_URL`.
  *
- * @param processName that no other living process has, of use on Kafka; see `KafkaOptions`.
+ * @param processName that no other living process has: what a dead one of this name had in hand is taken over at once.
  * @throws {EnvError} when something of it is missing.
  */
 export function openEventLog(env: EventLogEnv, log: Log, processName?: string): EventLog {
@@ -55,7 +55,7 @@ export function openEventLog(env: EventLogEnv, log: Log, processName?: string): 
     });
   }
   if (!env.REDIS_URL) throw new EnvError(["REDIS_URL: is missing (and so is KAFKA_BROKERS)"]);
-  return createRedisStreamsEventLog({ url: env.REDIS_URL, log });
+  return createRedisStreamsEventLog({ url: env.REDIS_URL, log, processName });
 }
 
 /**

@@ -8,6 +8,8 @@
  *   every restart, and holds up nobody.
  * - Whoever settles a record must still be the consumer that holds it (the `held` function below): a member that was away for
  *   too long has lost it to another and changes nothing any more.
+ * - A member's name is `<process name>@<host>-<process id>-<random>-<random>`, without the `@` and what is before it where the
+ *   process has no name that lasts; the first random part is of the event log, the second of the member.
  */
 export const redisKeys = {
   stream: (topic: string) => `log::${topic}`,
@@ -104,21 +106,75 @@ if held(KEYS[1], ARGV[1], ARGV[2], ARGV[3]) then
 end
 `;
 
-/** Gives back everything a member holds, due at once and in order, without counting the attempt; then removes the member. */
+const giveBack = `
+-- Moves what a consumer holds to the retries, due at once and in order. attemptsOf: how many to remember after so many deliveries;
+-- nil leaves the record where it is. Returns how many it moved, and how many it left.
+local function giveBack(stream, retries, group, consumer, attemptsOf)
+  local due, from, moved, left = nowMs() - 1, '-', 0, 0
+  repeat
+    local pending = redis.call('XPENDING', stream, group, from, '+', 100, consumer)
+    for _, entry in ipairs(pending) do
+      local id, attempts = entry[1], attemptsOf(entry[4])
+      if attempts then
+        redis.call('XACK', stream, group, id)
+        redis.call('ZADD', retries, due, id .. ' ' .. attempts)
+        -- Members with equal scores would be ordered as text.
+        due = due + 1 / 1024
+        moved = moved + 1
+      else
+        left = left + 1
+      end
+      from = '(' .. id
+    end
+  until #pending == 0
+  return moved, left
+end
+`;
+
+const groupMembers = `
+local function groupMembers(stream, group)
+  local members = {}
+  for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', stream, group)) do
+    local member = {}
+    for i = 1, #fields, 2 do member[fields[i]] = fields[i + 1] end
+    members[#members + 1] = member
+  end
+  return members
+end
+`;
+
+/** Gives back everything a member holds, without counting the attempt; then removes the member. */
 export const leaveScript = `
 -- KEYS: stream, retries. ARGV: group, consumer.
 ${nowMs}
-local due = nowMs() - 1
-repeat
-  local pending = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 100, ARGV[2])
-  for _, entry in ipairs(pending) do
-    redis.call('XACK', KEYS[1], ARGV[1], entry[1])
-    redis.call('ZADD', KEYS[2], due, entry[1] .. ' ' .. math.max(0, entry[4] - 1))
-    -- Members with equal scores would be ordered as text.
-    due = due + 1 / 1024
-  end
-until #pending == 0
+${giveBack}
+giveBack(KEYS[1], KEYS[2], ARGV[1], ARGV[2], function(deliveries) return math.max(0, deliveries - 1) end)
 redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+`;
+
+/**
+ * Gives back what members hold whose names begin with a process name and an @, but those of one event log; removes them when they hold
+ * nothing any more. The attempt counts. A record that was delivered more than once stays until its member's time is up: it may be
+ * what its members die of, and a process that dies again and again must not use up the attempts of all others in seconds.
+ * Returns the number of records given back.
+ */
+export const succeedScript = `
+-- KEYS: stream, retries. ARGV: group, process name, beginning of the names of the event log that is left alone.
+${nowMs}
+${giveBack}
+${groupMembers}
+local function onlyTheFirst(deliveries) return deliveries == 1 and 1 or nil end
+local total = 0
+for _, member in ipairs(groupMembers(KEYS[1], ARGV[1])) do
+  local name = member['name']
+  if string.match(name, '^(.*)@') == ARGV[2] and string.sub(name, 1, #ARGV[3]) ~= ARGV[3] then
+    local moved, left = giveBack(KEYS[1], KEYS[2], ARGV[1], name, onlyTheFirst)
+    -- With records it would take them along.
+    if left == 0 then redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], name) end
+    total = total + moved
+  end
+end
+return total
 `;
 
 const groupInfo = `
@@ -138,9 +194,8 @@ end
 export const sweepScript = `
 -- KEYS: stream. ARGV: group, idle milliseconds of a dead member.
 ${groupInfo}
-for _, fields in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
-  local member = {}
-  for i = 1, #fields, 2 do member[fields[i]] = fields[i + 1] end
+${groupMembers}
+for _, member in ipairs(groupMembers(KEYS[1], ARGV[1])) do
   if member['pending'] == 0 and member['idle'] > tonumber(ARGV[2]) then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], member['name'])
   end

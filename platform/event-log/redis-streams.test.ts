@@ -23,6 +23,7 @@ eventLogContract("Redis Streams", async () => {
       options: { url: server.url, takeOverMs, commandTimeoutMs: 1_000 },
     },
     takeOverMs,
+    patience: { takeOverMs: 60_000 },
     stop: () => server.stop(),
     start: () => server.start(),
     remove,

@@ -1,3 +1,6 @@
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+
 import type { Log } from "../log.ts";
 import { createRedisConnection } from "../redis-connection.ts";
 import { runScript } from "../redis-script.ts";
@@ -10,6 +13,11 @@ export interface RedisStreamsOptions {
   /** `redis://` or `rediss://`, Redis 7.0 or newer. */
   url: string;
   log: Log;
+  /**
+   * A name that no other living process has. When this one joins a group, it takes over at once what a dead process of the same name
+   * held there, which would wait for `takeOverMs` otherwise. If that one lives after all, records come twice and none is lost.
+   */
+  processName?: string | undefined;
   /**
    * Records that a topic keeps at least, default 100 000; a few more are kept where that is cheaper. Older ones go, also when a
    * group has not read them: it then says so in the log.
@@ -35,10 +43,13 @@ const replayStep = 100;
  * - An attempt counts when a member takes a record, so that one that kills its handlers' process becomes a dead letter too.
  */
 export function createRedisStreamsEventLog(options: RedisStreamsOptions): EventLog {
-  const { url, log, maxLength = 100_000, takeOverMs = 15_000, deadMemberMs = 10 * 60_000 } = options;
+  const { url, log, processName, maxLength = 100_000, takeOverMs = 15_000, deadMemberMs = 10 * 60_000 } = options;
   const timeoutMs = options.commandTimeoutMs ?? 5_000;
   const commands = createRedisConnection({ url, log, timeoutMs });
   const subscriptions = new Set<Subscription>();
+  // A container that is started again has the same host name, and its processes may have the same ids.
+  const incarnation = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}-`;
+  const memberPrefix = processName === undefined ? incarnation : `${processName}@${incarnation}`;
 
   return {
     async publish(records) {
@@ -66,7 +77,7 @@ export function createRedisStreamsEventLog(options: RedisStreamsOptions): EventL
       subscribeOptions.topics.forEach(checkTopic);
       // The shared connection already says when Redis is away.
       const reads = createRedisConnection({ url, log: { ...log, info: log.debug, warn: log.debug }, timeoutMs });
-      const context = { commands, reads, log, takeOverMs, deadMemberMs, maxLength };
+      const context = { commands, reads, log, processName, memberPrefix, takeOverMs, deadMemberMs, maxLength };
       try {
         const joined = await joinGroup(context, subscribeOptions);
         const subscription: Subscription = {

@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import type { Log } from "../log.ts";
@@ -11,6 +10,7 @@ import {
   leaveScript,
   redisKeys,
   retryScript,
+  succeedScript,
   sweepScript,
   takeScript,
   touchScript,
@@ -27,6 +27,9 @@ interface SubscriptionContext {
   /** For the blocking reads; closed with the subscription. */
   reads: RedisConnection;
   log: Log;
+  processName: string | undefined;
+  /** Begins the names of all members of this event log, and of no other. */
+  memberPrefix: string;
   takeOverMs: number;
   deadMemberMs: number;
   maxLength: number;
@@ -45,7 +48,7 @@ interface Held {
 export async function joinGroup(context: SubscriptionContext, options: SubscribeOptions): Promise<Subscription> {
   const { commands, reads, takeOverMs } = context;
   const { group, topics, handler, concurrency = 16, retryDelaysMs = [1_000, 5_000, 30_000] } = options;
-  const member = `${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`;
+  const member = `${context.memberPrefix}${randomUUID().slice(0, 8)}`;
   const log = context.log;
   const onError = options.onError ?? logFailure(log, group);
   const capacity = Math.max(2 * concurrency, topics.length);
@@ -62,6 +65,7 @@ export async function joinGroup(context: SubscriptionContext, options: Subscribe
 
   await createGroups();
   await sweep();
+  await succeed();
   const touching = setInterval(() => void touch().catch(() => {}), takeOverMs / 3);
   const sweeping = setInterval(() => void sweep().catch(() => {}), sweepEveryMs);
   const reading = read();
@@ -239,6 +243,20 @@ export async function joinGroup(context: SubscriptionContext, options: Subscribe
     for (const topic of topics) {
       const trimmed = await runScript(commands, sweepScript, [redisKeys.stream(topic)], [group, context.deadMemberMs]);
       if (trimmed !== 0) log.error("records were trimmed away before the group read them", { topic, group, trimmed });
+    }
+  }
+
+  /** Makes due what a dead process of this one's name held, before anything new is read: it is older. */
+  async function succeed(): Promise<void> {
+    const { processName, memberPrefix } = context;
+    if (processName === undefined) return;
+    let records = 0;
+    for (const topic of topics) {
+      const keys = [redisKeys.stream(topic), redisKeys.retries(topic, group)];
+      records += (await runScript(commands, succeedScript, keys, [group, processName, memberPrefix])) as number;
+    }
+    if (records > 0) {
+      log.info("records are taken over from a process of this one's name that has ended", { group, records });
     }
   }
 
