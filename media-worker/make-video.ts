@@ -93,19 +93,11 @@ export async function makeVideo(options: MakeOptions, onShare: (share: number) =
     frameRate: chosen.video.frameRate,
   };
   const coverPlan = planCover(pictured, moment, limits);
-  const [soundCopied] = await Promise.all([
-    makeSound(options, plan, continuous, timeLimitMs),
+  const [{ soundCopied, probed }] = await bothEnded(
+    makeFiles(options, plan, continuous, timeLimitMs),
     ffmpeg.run(dir, coverPlan.run, signal),
-  ]);
-  onShare(0.95);
-  await ffmpeg.run(dir, planPackage(plan, limits, timeLimitMs), signal);
-
-  const probed = await Promise.all(
-    plan.rungs.map(async (rung) => {
-      const asked = { maxPixels: limits.maxPixels, formats: videoFormats, signal };
-      return { rung, probe: await ffmpeg.probe(dir, names.progressive(rung.name), asked) };
-    }),
   );
+  onShare(0.98);
   const withSound = plan.sound !== null;
   const durationMs = checkResult(source, probed, { withSound, stderr: output.stderr, limits });
   await writeMaster(dir, probed, withSound);
@@ -120,6 +112,24 @@ async function probeInput({ ffmpeg, dir, limits, signal }: MakeOptions): Promise
   } catch (error) {
     throw blame(error, (failure) => whyUnreadable(failure, limits));
   }
+}
+
+/** Sound, then pictures and sound in every container, then what those turn out to be. */
+async function makeFiles(options: MakeOptions, plan: Plan, continuous: boolean, timeLimitMs: number) {
+  const { ffmpeg, dir, limits, signal } = options;
+  const soundCopied = await makeSound(options, plan, continuous, timeLimitMs);
+  await ffmpeg.run(dir, planPackage(plan, limits, timeLimitMs), signal);
+  const asked = { maxPixels: limits.maxPixels, formats: videoFormats, signal };
+  const probed = await Promise.all(
+    plan.rungs.map(async (rung) => ({ rung, probe: await ffmpeg.probe(dir, names.progressive(rung.name), asked) })),
+  );
+  return { soundCopied, probed };
+}
+
+/** As Promise.all, but when one fails it waits for the other: nothing may run on in a folder that is about to be removed. */
+async function bothEnded<A, B>(one: Promise<A>, other: Promise<B>): Promise<[A, B]> {
+  await Promise.allSettled([one, other]);
+  return Promise.all([one, other]);
 }
 
 /** Levels the sound, or takes it over; tells whether it was taken over. */

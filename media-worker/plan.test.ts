@@ -80,7 +80,7 @@ test("one run decodes once and writes every width, the looks for the cover, and 
 test("a rendition is H.264 High with keyframes at the same moments as the others and nowhere else", () => {
   const options = optionsOf(probed(), "picture-720.mp4");
   for (const part of [
-    "-c:v libx264 -profile:v high -preset veryfast -subq 1",
+    "-c:v libx264 -profile:v high -preset superfast -mbtree 1 -rc-lookahead 10",
     "-crf 23 -maxrate 842187 -bufsize 1684374",
     "-fpsmax 60",
     "-g 600 -keyint_min 301 -force_key_frames expr:gte(t,n_forced*2)",
