@@ -59,9 +59,9 @@ test("an error outside of the tests fails a file whose tests passed", async () =
 });
 
 test("a file that hangs is killed and named after its time", async () => {
-  const [result] = await run(["hanging.test.ts"], { fileLimitMs: 500 });
-  expect(result?.problem).toBe("ended with no result (took longer than 0.5 s)");
-  expect(result?.seconds).toBeGreaterThan(0.4);
+  const [result] = await run(["hanging.test.ts"], { fileLimitMs: 2_000 });
+  expect(result?.problem).toBe("ended with no result (took longer than 2 s)");
+  expect(result?.seconds).toBeGreaterThan(1.9);
   expect(printed).toContain("waiting");
 });
 

@@ -30,7 +30,7 @@ const help = `Sets up what the tests need, runs check and every test, and ends w
 const root = join(import.meta.dir, "..");
 const packages = ["edge-gateway", "origin-services", "media-worker", "db", "platform", "proto", "dev", "bench", "e2e"];
 
-const maxSecondAttempts = 4;
+const maxSecondAttempts = 6;
 /** Files that a whole run names because they took the longest. */
 const namedSlowest = 15;
 
