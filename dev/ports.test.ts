@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from "bun:test";
 import { createServer, type Server } from "node:net";
 
-import { freePorts, host, requireFreePorts } from "./ports.ts";
+import { freePorts, host, portsOfPlace, requireFreePorts } from "./ports.ts";
 
 const servers: Server[] = [];
 afterAll(() => servers.forEach((server) => server.close()));
@@ -57,4 +57,20 @@ test("two servers that were given the same port are told so", async () => {
     { owner: "Redis", port, variable: "B" },
   ];
   await expect(requireFreePorts(wanted)).rejects.toThrow(`Port ${port}, wanted by Redis, is also given to MariaDB.`);
+});
+
+test("no port is found twice, and where a range is given, all are in it", async () => {
+  const before = process.env["FLICK_TEST_PORTS"];
+  process.env["FLICK_TEST_PORTS"] = portsOfPlace(3, 4);
+  try {
+    const found = [
+      ...(await freePorts(100)),
+      ...(await Promise.all(Array.from({ length: 50 }, () => freePorts(2)))).flat(),
+    ];
+    expect(new Set(found).size).toBe(200);
+    for (const port of found) expect(Math.abs(port - 30_500)).toBeLessThanOrEqual(1_500);
+  } finally {
+    if (before === undefined) delete process.env["FLICK_TEST_PORTS"];
+    else process.env["FLICK_TEST_PORTS"] = before;
+  }
 });

@@ -34,18 +34,33 @@ export async function requireFreePorts(wanted: readonly WantedPort[]): Promise<v
 
 /** Below the ports that Linux and macOS give to outgoing connections, so that none of these takes one between the choice and its use. */
 const firstFreePort = 20_000;
-const lastFreePort = 32_000;
+const lastFreePort = 31_999;
 const maxTries = 1_000;
+/** Not to be found a second time: whom they were found for may not listen yet. */
+const given = new Set<number>();
 
-/** Ports that nobody listens on at the moment, all different. */
+/**
+ * Ports that nobody listens on at the moment, all different, and never the same ones twice in a process. Where `FLICK_TEST_PORTS` says
+ * from which to which (`20000-22999`), they are among those.
+ */
 export async function freePorts(count: number): Promise<number[]> {
-  const found = new Set<number>();
-  for (let tries = 0; found.size < count; tries++) {
-    if (tries === maxTries) throw new Error(`no ${count} free ports from ${firstFreePort} to ${lastFreePort}`);
-    const port = firstFreePort + Math.floor(Math.random() * (lastFreePort - firstFreePort + 1));
-    if (!found.has(port) && (await tryPort(port)) === null) found.add(port);
+  const [first = firstFreePort, last = lastFreePort] = process.env["FLICK_TEST_PORTS"]?.split("-").map(Number) ?? [];
+  const found: number[] = [];
+  for (let tries = 0; found.length < count; tries++) {
+    if (tries === maxTries) throw new Error(`no ${count} free ports from ${first} to ${last}`);
+    const port = first + Math.floor(Math.random() * (last - first + 1));
+    if (given.has(port)) continue;
+    given.add(port);
+    if ((await tryPort(port)) === null) found.push(port);
   }
-  return [...found];
+  return found;
+}
+
+/** `FLICK_TEST_PORTS` for one of several processes that look for free ports at the same time, so that no two choose the same. */
+export function portsOfPlace(place: number, places: number): string {
+  const size = Math.floor((lastFreePort - firstFreePort + 1) / places);
+  const first = firstFreePort + place * size;
+  return `${first}-${first + size - 1}`;
 }
 
 /** Null when the port can be had, else the system's error code. */

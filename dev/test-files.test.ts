@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { addUp, runTestFiles, type FileResult, type TestRunOptions } from "./test-files.ts";
+import { addUp, runTestFiles, type FileResult, type TestFile, type TestRunOptions } from "./test-files.ts";
 
 const fixtures = {
   "good.test.ts": `test("one", () => {}); test("two", () => {}); test.skip("three", () => {});`,
@@ -15,7 +15,9 @@ const fixtures = {
   "hanging.test.ts": `test("waits", async () => { console.log("waiting"); await Bun.sleep(60_000); }, 60_000);`,
   "first.test.ts": `test("1", async () => { for (let i = 0; i < 5; i++) { console.log("first says", i); await Bun.sleep(50); } });`,
   "second.test.ts": `test("2", async () => { for (let i = 0; i < 5; i++) { console.log("second says", i); await Bun.sleep(40); } });`,
-  "env.test.ts": `test("given", () => expect(process.env.GIVEN).toBe("yes"));`,
+  "env.test.ts": `test("given", () => expect([process.env.GIVEN, process.env.OWN]).toEqual(["yes", "own"]));`,
+  "ports.test.ts": `test("", async () => { console.log("ports", process.env.FLICK_TEST_PORTS); await Bun.sleep(300); });`,
+  "busy.test.ts": `test("", async () => { console.log("began", Date.now()); await Bun.sleep(200); console.log("ended", Date.now()); });`,
 };
 
 let cwd = "";
@@ -27,9 +29,13 @@ beforeAll(async () => {
 });
 afterAll(() => rm(cwd, { recursive: true }));
 
-async function run(names: (keyof typeof fixtures)[], options: Partial<TestRunOptions> = {}): Promise<FileResult[]> {
+async function run(
+  files: (keyof typeof fixtures | TestFile)[],
+  options: Partial<TestRunOptions> = {},
+): Promise<FileResult[]> {
   printed = "";
-  return runTestFiles(names, { cwd, env: {}, jobs: 1, write: (text) => (printed += text), ...options });
+  const all = files.map((file) => (typeof file === "string" ? { file } : file));
+  return runTestFiles(all, { cwd, env: {}, places: 1, write: (text) => (printed += text), ...options });
 }
 
 test("passed, failed and skipped tests are counted", async () => {
@@ -53,9 +59,9 @@ test("an error outside of the tests fails a file whose tests passed", async () =
 });
 
 test("a file that hangs is killed and named after its time", async () => {
-  const [result] = await run(["hanging.test.ts"], { fileLimitMs: 500 });
-  expect(result?.problem).toBe("ended with no result (took longer than 0.5 s)");
-  expect(result?.seconds).toBeGreaterThan(0.4);
+  const [result] = await run(["hanging.test.ts"], { fileLimitMs: 2_000 });
+  expect(result?.problem).toBe("ended with no result (took longer than 2 s)");
+  expect(result?.seconds).toBeGreaterThan(1.9);
   expect(printed).toContain("waiting");
 });
 
@@ -67,11 +73,36 @@ test("after an interruption nothing more is started", async () => {
 });
 
 test("files run side by side, but what they print is not mixed", async () => {
-  await run(["first.test.ts", "second.test.ts"], { jobs: 2 });
+  await run(["first.test.ts", "second.test.ts"], { places: 2 });
   const speakers = printed.match(/^(first|second)(?= says)/gm);
   expect(speakers?.map(String)).toEqual([...Array<string>(5).fill("first"), ...Array<string>(5).fill("second")]);
 });
 
-test("a file gets the environment of the run", async () => {
-  expect(addUp(await run(["env.test.ts"], { env: { GIVEN: "yes" } }))).toMatchObject({ passed: 1, failed: 0 });
+test("a file gets the environment of the run and its own, and is called by its name", async () => {
+  const [result] = await run([{ file: "env.test.ts", name: "env on something", env: { OWN: "own" } }], {
+    env: { GIVEN: "yes", OWN: "the run's" },
+  });
+  expect(result).toMatchObject({ file: "env on something", passed: 1, failed: 0 });
+  expect(printed).toContain("env on something:\n");
+});
+
+test("files that run side by side look for free ports where no other does", async () => {
+  await run(["ports.test.ts", "ports.test.ts", "ports.test.ts"], { places: 3 });
+  const ranges = [...printed.matchAll(/^ports (\d+)-(\d+)$/gm)].map(([, first, last]) => [Number(first), Number(last)]);
+  const [one = [], two = [], three = []] = ranges.toSorted(([a = 0], [b = 0]) => a - b);
+  const bounds = [...one, ...two, ...three];
+  expect(bounds).toHaveLength(6);
+  expect(bounds.toSorted((a, b) => a - b)).toEqual(bounds);
+  expect(new Set(bounds).size).toBe(6);
+});
+
+test("a file that needs more places than are free waits, and those that fit go before it", async () => {
+  const busy = (name: string, places: number) => ({ file: "busy.test.ts", name, places });
+  const results = await run([busy("one", 1), busy("all", 9), busy("two", 2)], { places: 3 });
+  expect(results.map(({ file }) => file).toSorted()).toEqual(["all", "one", "two"]);
+  expect(results.at(-1)?.file).toBe("all");
+  const times = (what: string) =>
+    [...printed.matchAll(new RegExp(`^${what} (\\d+)$`, "gm"))].map((found) => Number(found[1]));
+  const [began, ended] = [times("began"), times("ended")];
+  expect(Math.max(...began)).toBeGreaterThanOrEqual(ended.toSorted((a, b) => a - b)[1] ?? Infinity);
 });

@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { portsOfPlace } from "./ports.ts";
 import { startProgram, type Program } from "./program.ts";
 
 export interface TestCounts {
@@ -10,7 +11,19 @@ export interface TestCounts {
   skipped: number;
 }
 
+/** A test file, and how to run it. */
+export interface TestFile {
+  file: string;
+  /** What the result calls it, if not by its path. */
+  name?: string;
+  /** Beside what all files are given. */
+  env?: Record<string, string>;
+  /** How many of the run's places it takes while it runs: all of them, to be alone. Default 1. */
+  places?: number;
+}
+
 export interface FileResult extends TestCounts {
+  /** Its name. */
   file: string;
   /** Why the file counts as failed although none of its tests did; null for any other. */
   problem: string | null;
@@ -22,8 +35,8 @@ export interface TestRunOptions {
   /** Where the files' names begin. */
   cwd: string;
   env: Record<string, string>;
-  /** How many files run at once; each has a process of its own. */
-  jobs: number;
+  /** Files run side by side as long as they have places enough. */
+  places: number;
   write: (text: string) => void;
   /** Kills what runs and starts nothing more. */
   signal?: AbortSignal;
@@ -33,21 +46,33 @@ export interface TestRunOptions {
 
 /**
  * Runs test files by `bun test`, each in a process of its own, so that a crash or a leak of one is not the next one's trouble.
+ * Whenever there is room, the first of the waiting files that fits begins; one that needs more places than there are waits to be alone.
  * The output of files that run side by side is not mixed. A file that cannot be loaded, crashes, hangs or holds no test counts
  * as one failure.
  */
-export async function runTestFiles(files: readonly string[], options: TestRunOptions): Promise<FileResult[]> {
-  const waiting = [...files];
+export async function runTestFiles(files: readonly TestFile[], options: TestRunOptions): Promise<FileResult[]> {
+  const waiting = files.map((each, index) => ({ ...each, index, takes: Math.min(each.places ?? 1, options.places) }));
+  const running = new Set<Promise<void>>();
   const results: FileResult[] = [];
   const print = inTurn(options.write);
   const reports = await mkdtemp(join(tmpdir(), "flick-reports-"));
-  const work = async () => {
-    for (let file = waiting.shift(); file !== undefined && !options.signal?.aborted; file = waiting.shift()) {
-      const report = join(reports, `${files.indexOf(file)}.xml`);
-      results.push(await print((writeLine) => runFile(file, report, writeLine, options)));
+  const free = Array.from({ length: options.places }, (_, place) => place);
+  const run = async (each: (typeof waiting)[number], taken: readonly number[]) => {
+    const report = join(reports, `${each.index}.xml`);
+    const env = { ...options.env, FLICK_TEST_PORTS: portsOfPlace(taken[0] ?? 0, options.places), ...each.env };
+    results.push(await print((writeLine) => runFile(each, report, writeLine, { ...options, env })));
+    free.push(...taken);
+  };
+  const beginWhatFits = () => {
+    for (;;) {
+      const next = waiting.findIndex(({ takes }) => takes <= free.length);
+      const [each] = next < 0 || options.signal?.aborted ? [] : waiting.splice(next, 1);
+      if (!each) return;
+      const begun = run(each, free.splice(0, each.takes)).finally(() => running.delete(begun));
+      running.add(begun);
     }
   };
-  await Promise.all(Array.from({ length: options.jobs }, work));
+  for (beginWhatFits(); running.size > 0; beginWhatFits()) await Promise.race(running);
   await rm(reports, { recursive: true, force: true });
   return results;
 }
@@ -63,11 +88,12 @@ export function addUp(results: readonly TestCounts[]): TestCounts {
 }
 
 async function runFile(
-  file: string,
+  { file, name = file }: TestFile,
   report: string,
   writeLine: (line: string) => void,
   { cwd, env, signal, fileLimitMs = 300_000 }: TestRunOptions,
 ): Promise<FileResult> {
+  if (name !== file) writeLine(`\n${name}:`);
   const reporter = ["--reporter=junit", `--reporter-outfile=${report}`];
   const command = [process.execPath, "test", `./${file}`, ...reporter];
   const began = performance.now();
@@ -75,7 +101,7 @@ async function runFile(
   const end = await endOf(program, signal, fileLimitMs);
   const seconds = (performance.now() - began) / 1000;
   const counts = await readCounts(report);
-  return { file, seconds, ...judge(counts, end) };
+  return { file: name, seconds, ...judge(counts, end) };
 }
 
 /** How it ended: `exit code 0`, or what went wrong. */

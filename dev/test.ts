@@ -5,11 +5,19 @@ import { checkReport } from "./check.ts";
 import { runChecks } from "./checks.ts";
 import { provideFlinkCdc } from "./flink-cdc.ts";
 import { provideKafka } from "./kafka.ts";
-import { standardOutput } from "./output.ts";
+import { standardOutput, type Output } from "./output.ts";
 import { onNpxGone } from "./processes.ts";
 import { provision } from "./provision.ts";
 import { explain } from "./refusal.ts";
-import { addUp, runTestFiles, type FileResult, type TestCounts, type TestRunOptions } from "./test-files.ts";
+import {
+  addUp,
+  runTestFiles,
+  type FileResult,
+  type TestCounts,
+  type TestFile,
+  type TestRunOptions,
+} from "./test-files.ts";
+import { allPlaces, onKafkaToo, planTests, planWholeRun } from "./test-plan.ts";
 import { testServers, testServersEnv } from "./testing.ts";
 
 const help = `Sets up what the tests need, runs check and every test, and ends with "N passed, N failed".
@@ -22,17 +30,7 @@ const help = `Sets up what the tests need, runs check and every test, and ends w
 const root = join(import.meta.dir, "..");
 const packages = ["edge-gateway", "origin-services", "media-worker", "db", "platform", "proto", "dev", "bench", "e2e"];
 
-const endToEnd = (names: readonly string[]) => names.map((name) => `e2e/${name}.test.ts`);
-
-/** Of those that start a whole stack each, these neither kill nor measure it. The others get the machine for themselves. */
-const sharing = endToEnd(["contract", "openapi", "profile", "social", "social-bad-input"]);
-const exclusive = (file: string) =>
-  (file.startsWith("e2e/") && !sharing.includes(file)) || file === "dev/stack.test.ts";
-
-/** A whole run runs these once more, with the event log on Kafka: a video from its upload to the feed, likes to the cache, chats in order. */
-const onKafkaToo = endToEnd(["publish", "social", "cache-truth", "chat"]);
-
-const maxSecondAttempts = 3;
+const maxSecondAttempts = 6;
 /** Files that a whole run names because they took the longest. */
 const namedSlowest = 15;
 
@@ -43,41 +41,36 @@ async function main(filters: string[], onKafka: boolean): Promise<number> {
   if (files.length === 0) return conclude([], false);
   const output = standardOutput();
   await provision(["mariadb", "redis", "ffmpeg", "bubblewrap"], output);
-  const [servers, checked] = await Promise.all([testServers(), filters.length > 0 ? [] : check()]);
-  // Once, and not by each file that wants them. The tests say themselves that they are skipped, or fail.
+  const [servers, checked, noKafka] = await Promise.all([
+    testServers(),
+    filters.length > 0 ? [] : check(),
+    provideBrokers(output),
+  ]);
+  const env = {
+    ...testServersEnv(servers),
+    ...(onKafka ? { FLICK_TEST_STACK: "kafka" } : {}),
+    ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}),
+  };
+  const whole = filters.length === 0;
+  const plan = whole && noKafka === null ? planWholeRun(files) : planTests(files);
+  const places = Math.min(allPlaces, 2 * availableParallelism());
+  const results = await runAndTryAgain(plan, { cwd: root, env, places, write, signal: interrupt });
+  if (whole) {
+    if (noKafka !== null) results.push(withoutKafka(noKafka));
+    write(slowest(results, (performance.now() - began) / 1000));
+  }
+  return conclude([...checked, ...results], interrupt.aborted);
+}
+
+/** Once, and not by each file that wants them: the tests say themselves that they are skipped, or fail. Gives why there is no Kafka. */
+async function provideBrokers(output: Output): Promise<string | null> {
   const noKafka = await provideKafka(output).then(
     () => null,
     (error: unknown) => explain(error),
   );
   if (noKafka !== null) output.say(`no Kafka to test with: ${noKafka}`);
   await provideFlinkCdc(output).catch((error: unknown) => output.say(`no Flink CDC to test with: ${explain(error)}`));
-  const env = {
-    ...testServersEnv(servers),
-    ...(onKafka ? { FLICK_TEST_STACK: "kafka" } : {}),
-    ...(process.stdout.isTTY ? { FORCE_COLOR: "1" } : {}),
-  };
-  const options = { cwd: root, env, write, signal: interrupt };
-  const alone = { ...options, jobs: 1 };
-  const ran = [
-    ...(await runTestFiles(
-      files.filter((file) => !exclusive(file)),
-      { ...options, jobs: Math.min(2, availableParallelism()) },
-    )),
-    ...(await runTestFiles(files.filter(exclusive), alone)),
-  ];
-  const results = [...(await tryAgain(ran, alone))];
-  if (filters.length === 0) {
-    results.push(...(noKafka === null ? await runOnKafka(alone) : [withoutKafka(noKafka)]));
-    write(slowest(results, (performance.now() - began) / 1000));
-  }
-  return conclude([...checked, ...results], interrupt.aborted);
-}
-
-async function runOnKafka(options: TestRunOptions): Promise<FileResult[]> {
-  options.write("\nWith the event log on Kafka:\n");
-  const kafka = { ...options, env: { ...options.env, FLICK_TEST_STACK: "kafka" } };
-  const results = await tryAgain(await runTestFiles(onKafkaToo, kafka), kafka);
-  return results.map((result) => Object.assign(result, { file: `${result.file} on Kafka` }));
+  return noKafka;
 }
 
 /** Here they are skipped, and that is said; in CI it is a failure. */
@@ -90,15 +83,17 @@ function withoutKafka(reason: string): FileResult {
 }
 
 /**
- * Runs a few failed files once more, alone: on a busy machine a server may take longer than a test waits for it. What passes then is
- * named all the same, for somebody to make it steady.
+ * Runs the files, and a few that failed once more, alone: on a busy machine a server may take longer than a test waits for it. What passes
+ * then is named all the same, for somebody to make it steady.
  */
-async function tryAgain(results: FileResult[], options: TestRunOptions): Promise<FileResult[]> {
+async function runAndTryAgain(plan: readonly TestFile[], options: TestRunOptions): Promise<FileResult[]> {
+  const results = await runTestFiles(plan, options);
   const failures = results.filter(({ failed }) => failed > 0).map(({ file }) => file);
   if (failures.length === 0 || failures.length > maxSecondAttempts || options.signal?.aborted) return results;
   write(`\nOnce more, alone: ${failures.join(", ")}\n`);
-  const again = await runTestFiles(failures, options);
-  const unsteady = again.filter(({ failed }) => failed === 0).map(({ file }) => file);
+  const failed = plan.filter(({ file, name = file }) => failures.includes(name));
+  const again = await runTestFiles(failed, { ...options, places: 1 });
+  const unsteady = again.filter((result) => result.failed === 0).map(({ file }) => file);
   if (unsteady.length > 0) write(`\nUnsteady, passed at the second attempt only: ${unsteady.join(", ")}\n`);
   return results.map((result) => again.find(({ file }) => file === result.file) ?? result);
 }

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 
-import { descendantsOf, isRunning } from "@flick/dev/processes.ts";
+import { pauseFfmpeg } from "@flick/dev/testing-ffmpeg.ts";
 import { describeWithKafka } from "@flick/dev/testing-kafka.ts";
 import { deadLetterTopic, topics } from "@flick/platform/event-log/topics.ts";
 
@@ -62,24 +62,3 @@ await describeWithKafka("Flick on Kafka", () => {
     expect(ended()).toBe(endedBefore + 1);
   });
 });
-
-/** Waits until a worker's job runs FFmpeg, and holds that; answers the processes to go on. */
-async function pauseFfmpeg(worker: number): Promise<number[]> {
-  const deadline = Date.now() + 30_000;
-  for (; Date.now() < deadline; await Bun.sleep(10)) {
-    const running = descendantsOf(worker).filter(({ command }) => /^\S*ffmpeg /.test(command));
-    const paused = running.filter(({ pid }) => pause(pid));
-    if (paused.length > 0) return paused.map(({ pid }) => pid);
-  }
-  throw new Error("the worker has run no FFmpeg for 30 s");
-}
-
-/** False when the process has ended. */
-function pause(pid: number): boolean {
-  try {
-    process.kill(pid, "SIGSTOP");
-    return isRunning(pid);
-  } catch {
-    return false;
-  }
-}

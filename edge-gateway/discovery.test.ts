@@ -201,7 +201,7 @@ test("a slow origin gets few of the calls, and a hanging one keeps nobody waitin
   answers.length = 0;
   await Promise.all(Array.from({ length: 8 }, client));
   expect(new Set(answers)).toEqual(new Set(["a", "b"]));
-});
+}, 150_000);
 
 test("an origin that is gone but still announced costs nobody a call, reading or writing", async () => {
   await enter(startOrigin("a").url);

@@ -20,11 +20,10 @@ describe("when", () => {
     ["all", "?latest_time=1600000000500"],
   ] as const)("the generation of %s changes, a page of the old one is not taken from Redis", async (name, path) => {
     await t.forget();
-    const first = await t.startLocation(t.lasting);
+    const [first, second] = await Promise.all([t.startLocation(t.lasting), t.startLocation(t.lasting)]);
     expect((await first.feed(path)).from).toBe("origin");
     await t.pageIsShared(path);
     await t.redis.set(feedGenerations[name], crypto.randomUUID());
-    const second = await t.startLocation(t.lasting);
     expect((await second.feed(path)).from).toBe("origin");
     // The first one hears of it when it next reads Redis, and then of all its pages at once.
     expect((await first.feed(path)).from).toBe("memory");

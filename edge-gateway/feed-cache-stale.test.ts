@@ -98,7 +98,8 @@ describe("when", () => {
     await t.edge.server.stop();
     await outlive();
     expect((await here.feed(path)).from).toBe("origin");
-    expect((await here.feed(path)).from).toBe("memory");
+    // It stays fresh for less time than a busy machine may take to ask twice.
+    await until(async () => (await here.feed(path)).from === "memory");
     expect((await there.feed(newPage())).from).toBe("origin");
     await t.edge.server.start();
     // Redis is tried again after its rest.

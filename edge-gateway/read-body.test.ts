@@ -48,8 +48,8 @@ function declared(length: number): Request {
 test("refuses a body that declares itself far over the limit without reading it", async () => {
   const request = declared(2 * 1024 * 1024 + 1);
   const started = performance.now();
-  await expect(readBody(request, limits)).rejects.toThrow("at most 1000 bytes");
-  expect(performance.now() - started).toBeLessThan(100);
+  await expect(readBody(request, { ...limits, timeoutMs: 60_000 })).rejects.toThrow("at most 1000 bytes");
+  expect(performance.now() - started).toBeLessThan(1000);
   expect(request.body?.locked).toBe(false);
 });
 

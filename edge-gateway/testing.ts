@@ -232,7 +232,7 @@ export async function startEdgeRedis(): Promise<EdgeRedis> {
 }
 
 /** Resolves when the condition holds. */
-export async function until(condition: () => boolean | Promise<boolean>, withinMs = 5000): Promise<void> {
+export async function until(condition: () => boolean | Promise<boolean>, withinMs = 15_000): Promise<void> {
   const deadline = performance.now() + withinMs;
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`nothing came of it within ${withinMs} ms`);

@@ -62,7 +62,7 @@ describe("an upload is given up after the time that it may take, when", () => {
     const upload = createUploader({ ...kind, ...changes }, limits);
     const { reason, ms } = await fate(upload(uploadOf(body())));
     expect(reason).toBe("TIMEOUT");
-    expect(ms).toBeWithin(90, 2000);
+    expect(ms).toBeWithin(50, 2000);
   });
 
   test("the store never answers, and nothing is left", async () => {

@@ -13,7 +13,7 @@ describe("without Redis", () => {
     expect(await t.cache.delete(["profile::1"])).toBe(false);
     const startedAt = performance.now();
     for (let round = 0; round < 20; round++) expect((await t.cache.values(profiles, [1], load)).get(1)).toEqual(bob);
-    expect(performance.now() - startedAt).toBeLessThan(1_000);
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
     expect(reads).toHaveLength(21);
     await t.server.start();
     await until(async () => {
@@ -55,7 +55,7 @@ describe("without Redis", () => {
     try {
       const startedAt = performance.now();
       for (let round = 0; round < 50; round++) expect((await t.cache.values(profiles, [1], load)).get(1)).toEqual(ann);
-      expect(performance.now() - startedAt).toBeLessThan(1_000);
+      expect(performance.now() - startedAt).toBeLessThan(3_000);
       expect(await t.cache.delete(["profile::1"])).toBe(false);
     } finally {
       process.kill(t.server.pid(), "SIGCONT");

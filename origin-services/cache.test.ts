@@ -147,7 +147,7 @@ describe("leases", () => {
     const { reads, load } = table({ 1: ann });
     const startedAt = performance.now();
     expect((await t.cache.values(profiles, [1], load)).get(1)).toEqual(ann);
-    expect(performance.now() - startedAt).toBeLessThan(1_000);
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
     expect(reads).toEqual([[1]]);
     expect(await t.redis.exists("profile::1")).toBe(false);
   });

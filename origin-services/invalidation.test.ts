@@ -93,7 +93,7 @@ describe("what was committed and never deleted from the cache", () => {
       database: databaseOf(mysqlUrl),
       eventLog: events,
       log,
-      serverId: 30_094,
+      serverId: 30_095,
     });
     while (!tailer.status().reading) await Bun.sleep(20);
   });

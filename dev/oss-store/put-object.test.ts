@@ -20,7 +20,7 @@ async function exists(key: string): Promise<boolean> {
 
 /** Nothing but the files of before is there, once a failed upload had time to be cleared away. */
 async function expectFiles(before: number): Promise<void> {
-  for (let attempt = 0; store.files().length > before && attempt < 50; attempt++) await Bun.sleep(20);
+  for (let attempt = 0; store.files().length > before && attempt < 500; attempt++) await Bun.sleep(20);
   expect(store.files().length).toBeLessThanOrEqual(before);
 }
 

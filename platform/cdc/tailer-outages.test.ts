@@ -99,8 +99,9 @@ describe("the tailer survives", () => {
     for (let i = 0; i < 10; i++) {
       await t.db.query(`INSERT INTO t SELECT seq + ${i * 20_000}, REPEAT('x', 200) FROM seq_1_to_20000`);
     }
+    await until(t, () => tailer.status().waiting.changes > 1_000, 30_000);
+    // Time enough to take what it should not.
     await Bun.sleep(500);
-    expect(tailer.status().waiting.changes).toBeGreaterThan(1_000);
     expect(tailer.status().waiting.changes).toBeLessThan(4_000);
     // 200 000 rows are 45 MB in the binlog, and several times that as objects.
     expect(process.memoryUsage.rss() - memory).toBeLessThan(150_000_000);
@@ -136,7 +137,7 @@ describe("the program", () => {
     const startedAt = Date.now();
     program.kill("SIGTERM");
     expect(await program.exited).toBe(0);
-    expect(Date.now() - startedAt).toBeLessThan(1_000);
+    expect(Date.now() - startedAt).toBeLessThan(4_000);
     await reading;
   });
 
