@@ -47,7 +47,11 @@ export async function readForm<T>(
     }
     if (name === null) unnamed++;
     else if (isFile(part)) await readFile(name, part);
-    else fields.set(name, await readText(name, part, ++texts));
+    else {
+      const text = await readText(name, part, ++texts);
+      // As everywhere: of several of one name the first counts, unless it is empty.
+      if (!fields.get(name)) fields.set(name, text);
+    }
     if (unnamed + texts > maxFields) throw tooMany();
   }
   return { fields, files };

@@ -34,6 +34,8 @@ export interface Upload {
   text: string | undefined;
   /** Undefined when it is in the body. */
   token: string | undefined;
+  /** That token is the query's: one in the body counts for more. */
+  bodyWins: boolean;
   requestId: string;
   signal: AbortSignal;
   /** Has work go on when the client is gone. */
@@ -138,9 +140,15 @@ async function receive<Answer>(
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   });
 
+  /** The one that counts, by the fields that have come. @throws UNAUTHENTICATED when it could not travel in a header. */
+  function tokenAmong(fields: Params): string | undefined {
+    if (token !== undefined && !upload.bodyWins) return token;
+    return fields.get("token") ? tokenFrom(noHeaders, fields) : token;
+  }
+
   async function takeFile(file: FormFile, before: Params): Promise<string | null> {
     // What came before the file may already tell that there is no use in reading on.
-    token ??= tokenIn(before);
+    token = tokenAmong(before);
     const { head, all } = await peek(file.bytes, headBytes);
     if (file.name === "" && head.length === 0) return null;
     const permit = await kind.admit({ field: file.field, head }, before.get(textField), call());
@@ -156,7 +164,7 @@ async function receive<Answer>(
     const { fields, files } = source
       ? await readForm({ source, contentType }, { fileFields, maxFileBytes, takeFile })
       : { fields: new Map<string, string>(), files: new Map<string, string | null>() };
-    token ??= tokenIn(fields);
+    token = tokenAmong(fields);
     if (token === undefined) throw flickError(Reason.UNAUTHENTICATED, "sign in first: a token is missing");
     const chosen = [...files].flatMap(([field, ticket]) => (ticket === null ? [] : [[field, ticket] as const]));
     const commit = call(commitTimeoutMs);
@@ -167,11 +175,6 @@ async function receive<Answer>(
     if (!isCommitting || isRefusal(error)) await Promise.all(admitted.map((file) => discard(file, requestId)));
     throw error;
   }
-}
-
-/** @throws UNAUTHENTICATED when it could not travel in a header. */
-function tokenIn(fields: Params): string | undefined {
-  return fields.get("token") ? tokenFrom(noHeaders, fields) : undefined;
 }
 
 const noHeaders = new Headers();
