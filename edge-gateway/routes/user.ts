@@ -119,7 +119,7 @@ export const userEndpoints = [
       signature: v.optional(
         textParam("What to say of oneself; empty for the default.", "One clip a day.", {
           minLength: 0,
-          maxLength: 200,
+          maxLength: 255,
         }),
       ),
     }),
