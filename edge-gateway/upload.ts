@@ -3,7 +3,7 @@ import { flickError, reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { AdmittedFile } from "@flick/proto/gen/flick/upload/v1/admitted_file_pb.ts";
 
-import { concat, readForm, type FormFile } from "./form.ts";
+import { concat, readForm, tooLarge, type FormFile } from "./form.ts";
 import { openBytes, type ByteSource } from "./large-reads.ts";
 import { consoleLog } from "./log.ts";
 import { tokenFrom, type Params } from "./params.ts";
@@ -153,10 +153,10 @@ async function receive<Answer>(
     if (file.name === "" && head.length === 0) return null;
     const permit = await kind.admit({ field: file.field, head }, before.get(textField), call());
     const maxBytes = Math.min(Number(permit.maxBytes), maxFileBytes);
-    const tooLarge = () => flickError(Reason.TOO_LARGE, `${file.field}: at most ${maxBytes} bytes`);
-    if ((contentLength ?? 0) > maxBytes * fileFields.length + multipartOverhead) throw tooLarge();
+    if ((contentLength ?? 0) > maxBytes * fileFields.length + multipartOverhead) throw tooLarge(file.field, maxBytes);
+    file.limit(maxBytes);
     admitted.push(permit);
-    await storeFile(permit, upTo(maxBytes, all, tooLarge), { signal, stallMs });
+    await storeFile(permit, all, { signal, stallMs });
     return permit.ticket;
   }
 
@@ -210,13 +210,4 @@ async function peek(bytes: AsyncIterable<Uint8Array>, count: number) {
     for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
   }
   return { head: first.slice(0, count), all: all() };
-}
-
-async function* upTo(maxBytes: number, bytes: AsyncIterable<Uint8Array>, tooLarge: () => Error) {
-  let size = 0;
-  for await (const piece of bytes) {
-    size += piece.length;
-    if (size > maxBytes) throw tooLarge();
-    yield piece;
-  }
 }
