@@ -1,3 +1,5 @@
+import { refuseArguments, runCommandLine } from "@flick/platform/command.ts";
+import { readEnv, url } from "@flick/platform/env.ts";
 import { drizzle } from "drizzle-orm/mysql2";
 import { migrate as runMigrations } from "drizzle-orm/mysql2/migrator";
 import { createConnection, type RowDataPacket } from "mysql2/promise";
@@ -9,8 +11,8 @@ const lockSeconds = 60;
  *
  * @throws when the server cannot be reached within 5 s, another migration holds the lock for a minute, or a statement fails.
  */
-export async function migrate(url: string): Promise<void> {
-  const server = new URL(url);
+export async function migrate(mysqlUrl: string): Promise<void> {
+  const server = new URL(mysqlUrl);
   const name = decodeURIComponent(server.pathname.slice(1));
   if (!/^\w{1,64}$/.test(name))
     throw new Error(`the database name in the URL must be 1 to 64 letters, digits or _: ${name}`);
@@ -30,11 +32,13 @@ export async function migrate(url: string): Promise<void> {
 }
 
 if (import.meta.main) {
-  const url = process.env["MYSQL_URL"];
-  if (!url) {
-    process.stderr.write("MYSQL_URL: is missing\n");
-    process.exit(1);
-  }
-  await migrate(url);
-  process.stdout.write("the schema is up to date\n");
+  await runCommandLine({
+    help: "Creates the database of MYSQL_URL if it is missing, and brings its schema up to date.",
+    async run(args) {
+      refuseArguments(args);
+      const { MYSQL_URL } = readEnv({ MYSQL_URL: url("mysql:") });
+      await migrate(MYSQL_URL);
+      process.stdout.write("the schema is up to date\n");
+    },
+  });
 }

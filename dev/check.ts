@@ -1,3 +1,5 @@
+import { refuseArguments, runCommandLine } from "@flick/platform/command.ts";
+
 import { runChecks, type CheckResult } from "./checks.ts";
 
 /** `ok   tsc (1.2 s)`, or `FAIL tsc (1.2 s)` with what is wrong below. */
@@ -7,8 +9,14 @@ export function checkReport({ name, problem, ms }: CheckResult): string {
 }
 
 if (import.meta.main) {
-  const results = await runChecks((result) => void process.stdout.write(`${checkReport(result)}\n`));
-  const failed = results.filter(({ problem }) => problem !== null).map(({ name }) => name);
-  if (failed.length > 0) process.stdout.write(`\nnot passed: ${failed.join(", ")}\n`);
-  process.exitCode = failed.length > 0 ? 1 : 0;
+  await runCommandLine({
+    help: "Checks types, style, dead code and what is generated; needs no servers.",
+    async run(args) {
+      refuseArguments(args);
+      const results = await runChecks((result) => void process.stdout.write(`${checkReport(result)}\n`));
+      const failed = results.filter(({ problem }) => problem !== null).map(({ name }) => name);
+      if (failed.length > 0) process.stdout.write(`\nnot passed: ${failed.join(", ")}\n`);
+      return failed.length > 0 ? 1 : 0;
+    },
+  });
 }

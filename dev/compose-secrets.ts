@@ -2,6 +2,8 @@ import { generateKeyPairSync, randomBytes, randomUUID } from "node:crypto";
 import { chmod, mkdir, readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 
+import { refuseArguments, runCommandLine } from "@flick/platform/command.ts";
+
 /**
  * Makes the secret files of docker-compose.yml that are not there yet. Files that hold the same secret are made together, so
  * that they agree.
@@ -116,11 +118,12 @@ function random(bytes: number): string {
 
 if (import.meta.main) {
   const dir = join(import.meta.dir, "../ops/compose/secrets");
-  try {
-    const made = await makeComposeSecrets(dir);
-    process.stdout.write(made.length > 0 ? `made ${made.join(", ")} in ${dir}\n` : `every secret is there: ${dir}\n`);
-  } catch (error) {
-    process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-    process.exit(1);
-  }
+  await runCommandLine({
+    help: `Makes the secrets that the compose file mounts, those that are not there yet, in ${dir}.`,
+    async run(args) {
+      refuseArguments(args);
+      const made = await makeComposeSecrets(dir);
+      process.stdout.write(made.length > 0 ? `made ${made.join(", ")} in ${dir}\n` : `every secret is there: ${dir}\n`);
+    },
+  });
 }

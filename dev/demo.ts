@@ -4,6 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 
+import { runCommandLine } from "@flick/platform/command.ts";
+
 import { ApiError, createApiClient, type ApiClient } from "./api-client.ts";
 import { demoClips, renderClip } from "./demo-clips.ts";
 
@@ -15,18 +17,16 @@ const help = `Fills a running Flick with a living feed: a few users, a dozen sho
 const people = ["mika", "jonas", "ayşe", "小林"];
 const readyWithinMs = 300_000;
 
-const { values } = parseArgs({ options: { url: { type: "string" }, help: { type: "boolean" } } });
-if (values.help) {
-  process.stdout.write(help);
-} else {
-  const url = values.url ?? `http://127.0.0.1:${process.env["FLICK_PORT"] ?? "8080"}`;
-  try {
-    await fillFeed(url);
-  } catch (error) {
-    process.stderr.write(`\n${explain(error, url)}\n`);
-    process.exit(1);
-  }
-}
+await runCommandLine({
+  help,
+  async run(args) {
+    const { values } = parseArgs({ args, options: { url: { type: "string" } } });
+    const url = values.url ?? `http://127.0.0.1:${process.env["FLICK_PORT"] ?? "8080"}`;
+    await fillFeed(url).catch((error: unknown) => {
+      throw new Error(`\n${explain(error, url)}`);
+    });
+  },
+});
 
 async function fillFeed(url: string): Promise<void> {
   const api = createApiClient(url);

@@ -1,13 +1,14 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-import { runEvents, UsageError } from "@flick/platform/event-log/cli.ts";
+import { runCommandLine } from "@flick/platform/command.ts";
+import { runEvents, usage } from "@flick/platform/event-log/cli.ts";
 
 import { readDevEnv } from "./env.ts";
 import { host } from "./ports.ts";
 import { kafkaAnswers } from "./probes.ts";
 import { redisUrl } from "./redis.ts";
-import { explain, Refusal } from "./refusal.ts";
+import { Refusal } from "./refusal.ts";
 import { loadSecrets } from "./secrets.ts";
 
 /** The local stack's event log, unless the environment names another one. */
@@ -27,9 +28,9 @@ async function withLocalStack(env: Record<string, string | undefined>): Promise<
   return { ...env, REDIS_URL: redisUrl({ dir: dataDir, port: ports.redis, password: redisPassword }) };
 }
 
-try {
-  process.stdout.write(`${await runEvents(process.argv.slice(2), await withLocalStack(process.env))}\n`);
-} catch (error) {
-  process.stderr.write(`${error instanceof UsageError || error instanceof Error ? error.message : explain(error)}\n`);
-  process.exitCode = 1;
-}
+await runCommandLine({
+  help: usage,
+  async run(args) {
+    process.stdout.write(`${await runEvents(args, await withLocalStack(process.env))}\n`);
+  },
+});

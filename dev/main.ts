@@ -7,6 +7,14 @@ import { provision, type Need } from "./provision.ts";
 import { explain, Refusal } from "./refusal.ts";
 import { beginStack, type Stack } from "./stack.ts";
 
+const help = `Runs everything on 127.0.0.1 until Ctrl-C, and installs what is missing where it can.
+
+  bun dev            with the event log in Redis
+  bun dev --kafka    on an Apache Kafka of its own
+
+Ports, the folder of its state and servers to use in place of its own are set in the environment: see the table in README.md.
+`;
+
 /** Runs the local stack until Ctrl-C (then it ends with 0) or until it cannot go on (1). */
 async function main(output: Output): Promise<number> {
   const env = readDevEnv();
@@ -101,7 +109,9 @@ function withoutPassword(address: string): string {
 process.stdout.on("error", () => {});
 const output = standardOutput();
 try {
-  process.exit(await main(output));
+  const isHelp = ["--help", "-h"].includes(process.argv[2] ?? "");
+  if (isHelp) process.stdout.write(help);
+  process.exit(isHelp ? 0 : await main(output));
 } catch (error) {
   output.say(explain(error));
   process.exit(1);

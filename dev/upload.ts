@@ -1,6 +1,8 @@
 import { basename, extname } from "node:path";
 import { parseArgs } from "node:util";
 
+import { runCommandLine, UsageError } from "@flick/platform/command.ts";
+
 import { ApiError, createApiClient, type ApiClient } from "./api-client.ts";
 import { uploadFile, type UploadProgress } from "./upload-file.ts";
 
@@ -20,12 +22,7 @@ const mebibyte = 2 ** 20;
 const readyWithinMs = 30 * 60_000;
 const askAgainMs = 500;
 
-try {
-  process.exitCode = await main(process.argv.slice(2));
-} catch (error) {
-  process.stderr.write(`${explain(error)}\n`);
-  process.exitCode = 1;
-}
+await runCommandLine({ help, run: main, explain });
 
 /** @returns the exit code: 1 when a video could not be published. */
 async function main(args: string[]): Promise<number> {
@@ -41,14 +38,10 @@ async function main(args: string[]): Promise<number> {
       token: text,
       title: text,
       parallel: text,
-      help: flag,
       "no-wait": flag,
     },
   });
-  if (values.help || files.length === 0) {
-    process.stdout.write(help);
-    return values.help ? 0 : 1;
-  }
+  if (files.length === 0) throw new UsageError(help.trimEnd());
   const parallel = Number(values.parallel ?? 4);
   if (!Number.isInteger(parallel) || parallel < 1 || parallel > 16) throw new Error("--parallel must be from 1 to 16");
   const api = createApiClient(values.url ?? `http://127.0.0.1:${process.env["FLICK_PORT"] ?? "8080"}`);

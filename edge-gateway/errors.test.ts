@@ -266,13 +266,13 @@ describe("a request", () => {
       headers: {
         origin: "https://app.example",
         "access-control-request-method": "POST",
-        "access-control-request-headers": "authorization,content-type",
+        "access-control-request-headers": "authorization,content-type,last-event-id",
       },
     });
     expect(preflight.status).toBe(204);
     expect(preflight.headers.get("access-control-allow-origin")).toBe("*");
     expect(preflight.headers.get("access-control-allow-methods")).toContain("POST");
-    expect(preflight.headers.get("access-control-allow-headers")).toBe("authorization,content-type");
+    expect(preflight.headers.get("access-control-allow-headers")).toBe("authorization,content-type,last-event-id");
     expect(preflight.headers.get("access-control-allow-credentials")).toBeNull();
     for (const path of ["/feed?count=x", "/nothing", "/user/register"]) {
       const { headers } = await fixture.call(path, { headers: { origin: "https://app.example" } });

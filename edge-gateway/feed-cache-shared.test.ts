@@ -1,18 +1,13 @@
-import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 
 import { feedGenerations } from "@flick/proto/feed-cache.ts";
 
-import { newPage, page, setUpFeedCacheTests, type FeedAnswer, type Location } from "./testing-feed-cache.ts";
+import { newPage, page, setUpTwoLocations, type FeedAnswer } from "./testing-feed-cache.ts";
 import { until } from "./testing.ts";
 
 setDefaultTimeout(60_000);
 
-const t = setUpFeedCacheTests();
-let one: Location;
-let other: Location;
-beforeAll(async () => {
-  [one, other] = await Promise.all([t.startLocation(t.lasting), t.startLocation(t.lasting)]);
-});
+const t = setUpTwoLocations();
 
 describe("when", () => {
   test.each([
@@ -37,10 +32,10 @@ describe("when", () => {
       await t.redis.set(feedGenerations.all, crypto.randomUUID());
       return page;
     });
-    await one.feed(path);
+    await t.one.feed(path);
     await t.pageIsShared(path);
     t.answerPages(() => page);
-    expect((await other.feed(path)).from).toBe("origin");
+    expect((await t.other.feed(path)).from).toBe("origin");
   });
 
   const poison: [what: string, change: (head: Record<string, unknown>, answer: FeedAnswer["json"]) => void][] = [
@@ -60,7 +55,7 @@ describe("when", () => {
   ];
   test.each(poison)("Redis has a page %s, it is refused", async (_what, change) => {
     const path = newPage();
-    const { text } = await one.feed(path);
+    const { text } = await t.one.feed(path);
     const key = await t.pageIsShared(path);
     const stored = (await t.redis.get(key)) ?? "";
     const [head, answer] = stored.split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
@@ -69,21 +64,21 @@ describe("when", () => {
     expect(poisoned).not.toBe(stored);
     await t.redis.set(key, poisoned);
     await until(() => t.calls.length === 1);
-    expect(await other.feed(path)).toMatchObject({ from: "origin", text });
+    expect(await t.other.feed(path)).toMatchObject({ from: "origin", text });
   });
 
   test("Redis has rubbish in place of a page, it is refused", async () => {
     for (const rubbish of ["", "\n", "null\nnull", "{", "[]\n[]", '{"version":1}', "\u0000".repeat(100)]) {
       const path = newPage();
-      await one.feed(path);
+      await t.one.feed(path);
       await t.redis.set(await t.pageIsShared(path), rubbish);
-      expect((await other.feed(path)).from).toBe("origin");
+      expect((await t.other.feed(path)).from).toBe("origin");
     }
   });
 
   test("clients ask for thousands of pages, Redis keeps a bounded number of them", async () => {
     for (let round = 0; round < 12; round++)
-      await Promise.all(Array.from({ length: 50 }, () => one.feed(`${newPage()}&count=1`)));
+      await Promise.all(Array.from({ length: 50 }, () => t.one.feed(`${newPage()}&count=1`)));
     const keys = (await t.redis.send("KEYS", ["edge::feed::page::*"])) as string[];
     expect(keys.filter((key) => !key.includes("head")).length).toBeLessThanOrEqual(512);
     expect(keys.length).toBeGreaterThan(50);

@@ -1,24 +1,19 @@
-import { beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 
-import { newPage, page, setUpFeedCacheTests, timeOf, type Location } from "./testing-feed-cache.ts";
+import { newPage, page, setUpTwoLocations, timeOf } from "./testing-feed-cache.ts";
 import { until, viewerToken } from "./testing.ts";
 
 setDefaultTimeout(60_000);
 
-const t = setUpFeedCacheTests();
-let one: Location;
-let other: Location;
-beforeAll(async () => {
-  [one, other] = await Promise.all([t.startLocation(t.lasting), t.startLocation(t.lasting)]);
-});
+const t = setUpTwoLocations();
 
 describe("a page", () => {
   test("comes from the origin once, then from memory, and at another location from Redis", async () => {
     const path = newPage();
-    const answers = [await one.feed(path), await one.feed(path)];
+    const answers = [await t.one.feed(path), await t.one.feed(path)];
     await until(() => t.calls.length === 1);
     await t.pageIsShared(path);
-    answers.push(await other.feed(path), await other.feed(path));
+    answers.push(await t.other.feed(path), await t.other.feed(path));
     expect(answers.map(({ from }) => from)).toEqual(["origin", "memory", "shared", "memory"]);
     expect(new Set(answers.map(({ text }) => text)).size).toBe(1);
     expect(t.calls).toEqual([{ beforeMs: timeOf(path), count: 30, authorization: null }]);
@@ -45,7 +40,7 @@ describe("a page", () => {
     t.answerPages(slowly);
     const path = newPage();
     const answers = await Promise.all(
-      Array.from({ length: 1000 }, (_, index) => (index % 2 === 0 ? one : other).feed(path)),
+      Array.from({ length: 1000 }, (_, index) => (index % 2 === 0 ? t.one : t.other).feed(path)),
     );
     expect(answers.filter(({ json }) => json.video_list.length === 2)).toHaveLength(1000);
     expect(t.calls.length).toBeLessThanOrEqual(2);
@@ -55,12 +50,12 @@ describe("a page", () => {
     // On a busy machine a thousand requests at once can be too much for Redis, which is then left alone for a while.
     await until(async () => {
       const path = newPage();
-      await one.feed(path);
-      return (await other.feed(path)).from === "shared";
+      await t.one.feed(path);
+      return (await t.other.feed(path)).from === "shared";
     }, 10_000);
     t.answerPages(slowly);
     const path = newPage();
-    const answers = await Promise.all([one.feed(path), other.feed(path)]);
+    const answers = await Promise.all([t.one.feed(path), t.other.feed(path)]);
     expect(new Set(answers.map(({ from }) => from))).toEqual(new Set(["origin", "shared"]));
     expect(t.calls).toHaveLength(1);
   });
@@ -119,16 +114,16 @@ describe("a page", () => {
   });
 
   test("is answered to HEAD without its body", async () => {
-    const { status, from, text } = await one.feed(newPage(), { method: "HEAD" });
+    const { status, from, text } = await t.one.feed(newPage(), { method: "HEAD" });
     expect({ status, from, text }).toEqual({ status: 200, from: "origin", text: "" });
   });
 
   test("says in the log where it came from", async () => {
     const path = newPage();
-    await one.feed(path);
-    await one.feed(path);
-    await until(() => one.log.filter(({ route }) => route === "/douyin/feed").length >= 2);
-    expect(one.log.filter(({ message }) => message === "request").slice(-2)).toMatchObject([
+    await t.one.feed(path);
+    await t.one.feed(path);
+    await until(() => t.one.log.filter(({ route }) => route === "/douyin/feed").length >= 2);
+    expect(t.one.log.filter(({ message }) => message === "request").slice(-2)).toMatchObject([
       { cache: "origin" },
       { cache: "memory" },
     ]);

@@ -1,3 +1,4 @@
+import { ConnectError } from "@connectrpc/connect";
 import { flickError, reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { FeedView } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
@@ -77,7 +78,7 @@ export function createFeedViews({ videos }: Pick<Origin, "videos">): FeedViews {
       const answer = await videos.getFeedViews(asked, { timeoutMs, headers: { "x-request-id": requestId } });
       batch.answer = { counted: withCounts(page, answer), views: answer.views };
     } catch (error) {
-      batch.failure = { reason: reasonOf(error), message: error instanceof Error ? error.message : String(error) };
+      batch.failure = { reason: reasonOf(error), message: ConnectError.from(error).rawMessage };
     } finally {
       calls.took(Date.now() - began);
       inFlight--;

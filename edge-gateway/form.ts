@@ -15,6 +15,8 @@ export interface FormFile {
   name: string;
   /** To be gone through once; each piece is good until the next is asked for. */
   bytes: AsyncIterable<Uint8Array>;
+  /** Has `bytes` fail with TOO_LARGE beyond so many, unless they do so earlier. */
+  limit(maxBytes: number): void;
 }
 
 /**
@@ -47,14 +49,18 @@ export async function readForm<T>(
     }
     if (name === null) unnamed++;
     else if (isFile(part)) await readFile(name, part);
-    else fields.set(name, await readText(name, part, ++texts));
+    else {
+      const text = await readText(name, part, ++texts);
+      // As everywhere: of several of one name the first counts, unless it is empty.
+      if (!fields.get(name)) fields.set(name, text);
+    }
     if (unnamed + texts > maxFields) throw tooMany();
   }
   return { fields, files };
 
   async function readText(name: string, part: Part, count: number): Promise<string> {
     if (count > maxFields) throw tooMany();
-    const bytes = await readAll(limited(part, maxFieldBytes, () => bad(`${name}: at most ${maxFieldBytes} bytes`)));
+    const bytes = await readAll(limited(part, maxFieldBytes, (most) => bad(`${name}: at most ${most} bytes`)));
     try {
       return new TextDecoder(part.charset).decode(bytes);
     } catch (error) {
@@ -66,10 +72,10 @@ export async function readForm<T>(
     if (!fileFields.includes(field) || files.has(field)) {
       throw bad(`the form may have one file in the field ${fileFields.join(", one in ")}`);
     }
-    const tooLarge = () => flickError(Reason.TOO_LARGE, `${field}: at most ${maxFileBytes} bytes`);
-    const bytes = limited(part, maxFileBytes, tooLarge);
+    const bytes = limited(part, maxFileBytes, (most) => tooLarge(field, most));
+    const { limit } = bytes;
     try {
-      files.set(field, await options.takeFile({ field, name: part.fileName ?? "", bytes }, fields));
+      files.set(field, await options.takeFile({ field, name: part.fileName ?? "", bytes, limit }, fields));
     } catch (error) {
       // What is wrong with the form is what to tell; of that, what the taker says is only the echo.
       throw bytes.failure() ?? error;
@@ -81,27 +87,38 @@ export async function readForm<T>(
   }
 }
 
+/** What is told of a file that has more bytes. */
+export const tooLarge = (field: string, maxBytes: number) =>
+  flickError(Reason.TOO_LARGE, `${field}: at most ${maxBytes} bytes`);
+
 interface LimitedBytes extends AsyncIterable<Uint8Array> {
+  /** Lowers the limit. */
+  limit(maxBytes: number): void;
   /** Why there are no more. */
   failure(): unknown;
 }
 
 /** The body of a part, which must not be longer. No generator: there is a step for every 64 KiB of an upload. */
-function limited(part: Part, maxBytes: number, tooLarge: () => Error): LimitedBytes {
+function limited(part: Part, maxBytes: number, tooLong: (maxBytes: number) => Error): LimitedBytes {
+  let most = maxBytes;
   let size = 0;
   let failure: unknown;
   async function next(): Promise<IteratorResult<Uint8Array, undefined>> {
     try {
       const value = await part.next();
       size += value?.length ?? 0;
-      if (size > maxBytes) throw tooLarge();
+      if (size > most) throw tooLong(most);
       return value ? { done: false, value } : { done: true, value: undefined };
     } catch (error) {
       failure ??= error;
       throw error;
     }
   }
-  return { failure: () => failure, [Symbol.asyncIterator]: () => ({ next }) };
+  return {
+    limit: (lower) => void (most = Math.min(most, lower)),
+    failure: () => failure,
+    [Symbol.asyncIterator]: () => ({ next }),
+  };
 }
 
 async function readAll(bytes: AsyncIterable<Uint8Array>): Promise<Uint8Array> {

@@ -67,7 +67,8 @@ export async function answerPreflight(c: GatewayContext): Promise<Response> {
 const allowCalls = cors({
   origin: "*",
   allowMethods: ["GET", "HEAD", "POST"],
-  allowHeaders: ["authorization", "content-type"],
+  // The last is how whoever reads a stream by `fetch`, for the sake of the header with the token, says where to go on.
+  allowHeaders: ["authorization", "content-type", "last-event-id"],
   exposeHeaders: exposedNames,
   maxAge: 86_400,
 });

@@ -80,7 +80,8 @@ export function createRegistry(options: {
       await read(redis);
       firstReadings--;
     },
-    isDue: () => known && redis !== null && now() >= nextReading,
+    // Also while nothing is known, when those who read it for themselves may have been cut off.
+    isDue: () => redis !== null && (known || firstReadings >= mostFirstReadings) && now() >= nextReading,
     async refresh() {
       if (!redis) return;
       nextReading = now() + readingGivenUpMs;

@@ -76,6 +76,15 @@ export function setUpFeedCacheTests(): FeedCacheTest {
   }
 }
 
+/** The same, with two locations that share Redis, where pages stay fresh for as long as the tests last. */
+export function setUpTwoLocations(): FeedCacheTest & { one: Location; other: Location } {
+  const t = setUpFeedCacheTests() as ReturnType<typeof setUpTwoLocations>;
+  beforeAll(async () => {
+    [t.one, t.other] = await Promise.all([t.startLocation(t.lasting), t.startLocation(t.lasting)]);
+  });
+  return t;
+}
+
 let times = 1_600_000_000_000;
 
 /** A page that no other test asks for. */

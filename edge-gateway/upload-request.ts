@@ -20,13 +20,15 @@ export function uploadFrom(c: GatewayContext, text: string, maxFileBytes: number
   const declared = headers.get("content-length");
   const contentLength = declared === null ? undefined : Number(declared);
   const params = queryParams(url, text);
+  const bearer = tokenFrom(headers, new Map());
   return {
     body,
     contentType,
     contentLength,
     maxFileBytes,
     text: params.get(text),
-    token: tokenFrom(headers, params),
+    token: bearer ?? tokenFrom(headers, params),
+    bodyWins: bearer === undefined,
     requestId: c.get("requestId"),
     signal,
     inBackground: (work) => inBackground(c, work),

@@ -27,6 +27,7 @@ const uploadOf = (body: ReadableStream<Uint8Array> | null, more: Partial<Upload>
   maxFileBytes: 100_000,
   text: undefined,
   token: "t",
+  bodyWins: false,
   requestId: "r",
   signal: new AbortController().signal,
   inBackground() {},

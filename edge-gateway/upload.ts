@@ -3,7 +3,7 @@ import { flickError, reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { AdmittedFile } from "@flick/proto/gen/flick/upload/v1/admitted_file_pb.ts";
 
-import { concat, readForm, type FormFile } from "./form.ts";
+import { concat, readForm, tooLarge, type FormFile } from "./form.ts";
 import { openBytes, type ByteSource } from "./large-reads.ts";
 import { consoleLog } from "./log.ts";
 import { tokenFrom, type Params } from "./params.ts";
@@ -34,6 +34,8 @@ export interface Upload {
   text: string | undefined;
   /** Undefined when it is in the body. */
   token: string | undefined;
+  /** That token is the query's: one in the body counts for more. */
+  bodyWins: boolean;
   requestId: string;
   signal: AbortSignal;
   /** Has work go on when the client is gone. */
@@ -138,17 +140,23 @@ async function receive<Answer>(
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
   });
 
+  /** The one that counts, by the fields that have come. @throws UNAUTHENTICATED when it could not travel in a header. */
+  function tokenAmong(fields: Params): string | undefined {
+    if (token !== undefined && !upload.bodyWins) return token;
+    return fields.get("token") ? tokenFrom(noHeaders, fields) : token;
+  }
+
   async function takeFile(file: FormFile, before: Params): Promise<string | null> {
     // What came before the file may already tell that there is no use in reading on.
-    token ??= tokenIn(before);
+    token = tokenAmong(before);
     const { head, all } = await peek(file.bytes, headBytes);
     if (file.name === "" && head.length === 0) return null;
     const permit = await kind.admit({ field: file.field, head }, before.get(textField), call());
     const maxBytes = Math.min(Number(permit.maxBytes), maxFileBytes);
-    const tooLarge = () => flickError(Reason.TOO_LARGE, `${file.field}: at most ${maxBytes} bytes`);
-    if ((contentLength ?? 0) > maxBytes * fileFields.length + multipartOverhead) throw tooLarge();
+    if ((contentLength ?? 0) > maxBytes * fileFields.length + multipartOverhead) throw tooLarge(file.field, maxBytes);
+    file.limit(maxBytes);
     admitted.push(permit);
-    await storeFile(permit, upTo(maxBytes, all, tooLarge), { signal, stallMs });
+    await storeFile(permit, all, { signal, stallMs });
     return permit.ticket;
   }
 
@@ -156,7 +164,7 @@ async function receive<Answer>(
     const { fields, files } = source
       ? await readForm({ source, contentType }, { fileFields, maxFileBytes, takeFile })
       : { fields: new Map<string, string>(), files: new Map<string, string | null>() };
-    token ??= tokenIn(fields);
+    token = tokenAmong(fields);
     if (token === undefined) throw flickError(Reason.UNAUTHENTICATED, "sign in first: a token is missing");
     const chosen = [...files].flatMap(([field, ticket]) => (ticket === null ? [] : [[field, ticket] as const]));
     const commit = call(commitTimeoutMs);
@@ -167,11 +175,6 @@ async function receive<Answer>(
     if (!isCommitting || isRefusal(error)) await Promise.all(admitted.map((file) => discard(file, requestId)));
     throw error;
   }
-}
-
-/** @throws UNAUTHENTICATED when it could not travel in a header. */
-function tokenIn(fields: Params): string | undefined {
-  return fields.get("token") ? tokenFrom(noHeaders, fields) : undefined;
 }
 
 const noHeaders = new Headers();
@@ -207,13 +210,4 @@ async function peek(bytes: AsyncIterable<Uint8Array>, count: number) {
     for (let next = await rest.next(); !next.done; next = await rest.next()) yield next.value;
   }
   return { head: first.slice(0, count), all: all() };
-}
-
-async function* upTo(maxBytes: number, bytes: AsyncIterable<Uint8Array>, tooLarge: () => Error) {
-  let size = 0;
-  for await (const piece of bytes) {
-    size += piece.length;
-    if (size > maxBytes) throw tooLarge();
-    yield piece;
-  }
 }

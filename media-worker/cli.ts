@@ -1,4 +1,4 @@
-import { EnvError } from "@flick/platform/env.ts";
+import { runCommandLine } from "@flick/platform/command.ts";
 
 import { corpusCommand } from "./corpus/command.ts";
 import { dlqCommand, jobsCommand, retryCommand } from "./job-commands.ts";
@@ -8,7 +8,7 @@ export interface Command {
   /** Its arguments, as they are written. */
   usage: string;
   summary: string;
-  /** @returns the exit code. @throws {EnvError} or any error, whose message is shown. */
+  /** @returns the exit code. @throws any error, whose message is shown. */
   run(args: string[]): Promise<number>;
 }
 
@@ -23,19 +23,17 @@ const commands: Record<string, Command> = {
   },
 };
 
-const [name = "", ...args] = process.argv.slice(2);
-const command = commands[name];
-if (command) {
-  try {
-    process.exitCode = await command.run(args);
-  } catch (error) {
-    process.stderr.write(`${error instanceof EnvError || error instanceof Error ? error.message : String(error)}\n`);
-    process.exitCode = 2;
-  }
-} else {
-  const lines = Object.entries(commands).map(([each, { usage, summary }]) => {
-    return `  bun run media ${`${each} ${usage}`.padEnd(36)} ${summary}\n`;
-  });
-  process.stderr.write(`${name === "" ? "" : `There is no command ${name}.\n`}Usage:\n${lines.join("")}`);
-  process.exitCode = name === "" || name === "--help" ? 0 : 2;
-}
+const lines = Object.entries(commands).map(([name, { usage, summary }]) => {
+  return `  bun run media ${`${name} ${usage}`.padEnd(36)} ${summary}`;
+});
+const help = `Usage:\n${lines.join("\n")}`;
+
+await runCommandLine({
+  help,
+  run([name = "", ...args]) {
+    const command = commands[name];
+    if (!command) throw new Error(name === "" ? help : `There is no command ${name}.\n${help}`);
+    return command.run(args);
+  },
+  failure: 2,
+});

@@ -86,6 +86,8 @@ export function createEventStreams<Asked>(
       try {
         const token = await admit(request);
         const asked = await read(token.userId, new URL(request.url).searchParams);
+        // From here on nothing is waited for: whoever came meanwhile counts.
+        checkRoom(token);
         const begin = (stream: EventStream) => feed(asked, stream);
         const stream = openStream({ limits, now, begin, onEnd: () => open.delete(stream) });
         open.set(stream, token);
@@ -114,15 +116,18 @@ export function createEventStreams<Asked>(
   /** The viewer's token. */
   async function admit(request: Request): Promise<AccessToken> {
     if (request.method !== "GET") throw flickError(Reason.METHOD_NOT_ALLOWED, "a stream is a GET");
-    const { viewerId, token } = await identify(request.headers, identities);
+    const { token } = await identify(request.headers, identities);
     if (!token) throw flickError(Reason.UNAUTHENTICATED, "sign in first: a token is missing");
+    return token;
+  }
+
+  function checkRoom({ userId }: AccessToken): void {
     if (closed) throw flickError(Reason.UNAVAILABLE, "the service is stopping: try again");
     if (open.size >= limits.streams) throw flickError(Reason.BUSY, `more than ${limits.streams} streams: try again`);
-    const mine = open.values().reduce((count, other) => count + Number(other.userId === viewerId), 0);
+    const mine = open.values().reduce((count, other) => count + Number(other.userId === userId), 0);
     if (mine >= limits.streamsPerUser) {
       throw flickError(Reason.RATE_LIMITED, `you have ${limits.streamsPerUser} streams open, and may have no more`);
     }
-    return token;
   }
 }
 

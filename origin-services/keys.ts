@@ -1,18 +1,18 @@
-/**
- * The keys that sign viewers' tokens:
- *
- *     bun run keys list
- *     bun run keys rotate          a new key signs in ten seconds, the old one's tokens stay good until they expire
- *     bun run keys remove <kid>    within a minute, and with it every token that it has signed
- *
- * They are in the file that JWT_PRIVATE_KEY_FILE names, or in the local stack's. Running origins see the change within seconds.
- */
 import { join } from "node:path";
 
+import { runCommandLine, UsageError } from "@flick/platform/command.ts";
 import { readEnv, whole } from "@flick/platform/env.ts";
 import * as v from "valibot";
 
 import { describeRing, publishedBeforeMs, readRing, removeFromRing, rotateRing } from "./user/key-ring.ts";
+
+const help = `The keys that sign viewers' tokens:
+
+  bun run keys list
+  bun run keys rotate          a new key signs in ten seconds, the old one's tokens stay good until they expire
+  bun run keys remove <kid>    within a minute, and with it every token that it has signed
+
+They are in the file that JWT_PRIVATE_KEY_FILE names, or in the local stack's. Running origins see the change within seconds.`;
 
 const print = (line: string) => process.stdout.write(`${line}\n`);
 
@@ -31,7 +31,7 @@ async function run([command, kid]: string[]): Promise<void> {
     await removeFromRing(path, kid);
     print(`${kid} is gone`);
   } else if (command !== "list") {
-    throw new Error("usage: bun run keys list | rotate | remove <kid>");
+    throw new UsageError(help);
   }
   for (const key of describeRing(await readRing(path), { now: Date.now(), tokenLifetimeMs })) {
     const until = key.honouredUntil === null ? "" : `  honoured until ${new Date(key.honouredUntil).toISOString()}`;
@@ -39,9 +39,4 @@ async function run([command, kid]: string[]): Promise<void> {
   }
 }
 
-try {
-  await run(process.argv.slice(2));
-} catch (error) {
-  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
-  process.exitCode = 1;
-}
+await runCommandLine({ help, run });

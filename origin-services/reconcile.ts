@@ -1,18 +1,18 @@
-/**
- * Counts again everything that is counted, and compares it with the counters; also each conversation's newest message.
- *
- *     bun run reconcile [--repair]
- *
- * Prints a line per table. Exits 0 when nothing differs or `--repair` mended it, 1 when something differs, 2 when it could not be found out. May run while the services work: it
- * goes through the tables some rows at a time, reads without locks, and locks only what it mends.
- */
 import { connectDatabase, type Database } from "@flick/db/client.ts";
 import { withoutValues } from "@flick/db/errors.ts";
-import { EnvError, readEnv, url } from "@flick/platform/env.ts";
+import { describe, runCommandLine, UsageError } from "@flick/platform/command.ts";
+import { readEnv, url } from "@flick/platform/env.ts";
 import { getTableName } from "drizzle-orm";
 
 import { mendConversations, nextPairs, staleConversations, type Pair } from "./recount-conversations.ts";
 import { countTables, differences, mend, nextIds, type CountTable } from "./recount.ts";
+
+const help = `Counts again everything that is counted at MYSQL_URL, and compares it with the counters; also each conversation's newest message.
+
+  bun run reconcile [--repair]
+
+Prints a line per table. Exits 0 when nothing differs or --repair mended it, 1 when something differs, 2 when it could not be found out.
+May run while the services work: it goes through the tables some rows at a time, reads without locks, and locks only what it mends.`;
 
 export interface Reconciled {
   table: string;
@@ -93,14 +93,14 @@ async function main(repair: boolean): Promise<number> {
 }
 
 if (import.meta.main) {
-  const args = process.argv.slice(2);
-  try {
-    const unknown = args.find((argument) => argument !== "--repair");
-    if (unknown !== undefined) throw new Error(`unknown argument: only --repair is known`);
-    process.exitCode = await main(args.includes("--repair"));
-  } catch (error) {
-    const shown = error instanceof EnvError ? error.message : String(withoutValues(error));
-    process.stderr.write(`${shown}\n`);
-    process.exitCode = 2;
-  }
+  await runCommandLine({
+    help,
+    async run(args) {
+      const unknown = args.find((argument) => argument !== "--repair");
+      if (unknown !== undefined) throw new UsageError("unknown argument: only --repair is known");
+      return main(args.includes("--repair"));
+    },
+    explain: (error) => describe(withoutValues(error)),
+    failure: 2,
+  });
 }

@@ -1,15 +1,8 @@
-/**
- * Makes good what changes should have done that the change log has lost; docs/deploy.md says when that is:
- *
- *     bun run resync
- *
- * Deletes everything from the cache, makes the edge's pages of the feed worthless, and tells the edge of all revoked tokens again. Media jobs
- * need nothing: they are found by their rows. May run while the services work, and again. Exits 0 when all of it is done.
- */
 import { connectDatabase, type Database } from "@flick/db/client.ts";
 import { withoutValues } from "@flick/db/errors.ts";
 import { tokenRevocations } from "@flick/db/schema/token-revocation.ts";
-import { EnvError, readEnv, url, whole } from "@flick/platform/env.ts";
+import { describe, refuseArguments, runCommandLine } from "@flick/platform/command.ts";
+import { readEnv, url, whole } from "@flick/platform/env.ts";
 import { createLog, type Log } from "@flick/platform/log.ts";
 import { createRedisConnection, type RedisConnection } from "@flick/platform/redis-connection.ts";
 import { and, gt } from "drizzle-orm";
@@ -18,6 +11,13 @@ import * as v from "valibot";
 import { isCacheKey, leaseOf } from "./cache-keys.ts";
 import { createEdgeRevocations } from "./edge-revocations.ts";
 import { createFeedPurge } from "./feed-purge.ts";
+
+const help = `Makes good what changes should have done that the change log has lost; docs/deploy.md says when that is.
+
+  bun run resync
+
+Deletes everything from the cache at REDIS_URL, makes the edge's pages of the feed worthless, and tells the edge of all revoked tokens at
+MYSQL_URL again. Media jobs need nothing: they are found by their rows. May run while the services work, and again.`;
 
 export interface Resynced {
   /** Entries deleted from the cache. */
@@ -111,10 +111,12 @@ async function main(): Promise<void> {
 }
 
 if (import.meta.main) {
-  try {
-    await main();
-  } catch (error) {
-    process.stderr.write(`${error instanceof EnvError ? error.message : String(withoutValues(error))}\n`);
-    process.exitCode = 1;
-  }
+  await runCommandLine({
+    help,
+    async run(args) {
+      refuseArguments(args);
+      await main();
+    },
+    explain: (error) => describe(withoutValues(error)),
+  });
 }

@@ -51,6 +51,7 @@ function handle<Schema extends DescMessage>(
         maxFileBytes,
         text: new URL(url).searchParams.get(text) ?? undefined,
         token: headers.get("authorization")?.replace("Bearer ", ""),
+        bodyWins: false,
         requestId: "test",
         signal,
         inBackground() {},

@@ -1,6 +1,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
+import { runCommandLine } from "@flick/platform/command.ts";
 import { createConfigStore, type ConfigStore } from "@flick/platform/live-config/config-store.ts";
 import { checkSettings, type ConfigDocument } from "@flick/platform/live-config/document.ts";
 import { describeSettings, type SettingsSchema } from "@flick/platform/live-config/settings.ts";
@@ -200,9 +201,10 @@ function table(rows: string[][]): string {
     .join("\n");
 }
 
-try {
-  process.stdout.write(`${await run(process.argv.slice(2))}\n`);
-} catch (error) {
-  process.stderr.write(`${explain(error)}\n`);
-  process.exitCode = 1;
-}
+await runCommandLine({
+  help: usage,
+  async run(args) {
+    process.stdout.write(`${await run(args)}\n`);
+  },
+  explain,
+});

@@ -56,11 +56,10 @@ export const commentEndpoints = [
     path: "/douyin/comment/list",
     tag: "Comments",
     summary: "List a video's comments",
-    description: "Newest first.",
+    description: "Newest first; none for a video that there is not.",
     access: "optional",
     params: v.object({ video_id: video, ...pageParams(100) }),
     answer: v.object({ comment_list: v.array(commentSchema), ...pageFields }),
-    errors: [Reason.VIDEO_NOT_FOUND],
     async handle({ params: { video_id: videoId, cursor, count }, call }, { origin }) {
       const { comments, nextCursor, hasMore } = await origin.comments.listComments({ videoId, cursor, count }, call);
       return { comment_list: comments.map(commentObject), next_cursor: Number(nextCursor), has_more: hasMore };

@@ -180,6 +180,22 @@ test("finds the token and the title wherever they are, and hands on the request'
   expect(published[0]?.headers.get("x-request-id")).toBe(headers.get("x-request-id"));
 });
 
+test("a token or a title in the form counts for more than one in the query, and a token in the header for most", async () => {
+  const { admitted, published } = takeUploads();
+  const query = `/publish/action/?token=${viewerToken}&title=query`;
+  const fields = [field("token", otherToken), field("title", "form"), field("title", "again")].join("");
+  const inForm = () => Buffer.concat([Buffer.from(fields), form(clip(100))]);
+  await fixture.call(query, post(inForm(), {}));
+  await fixture.call(query, post(inForm(), { authorization: `Bearer ${viewerToken}` }));
+  const callers = [admitted, published].map((calls) => calls.map(({ headers }) => headers.get("authorization")));
+  const [others, viewers] = [otherToken, viewerToken].map((token) => `Bearer ${token}`);
+  expect(callers).toEqual([
+    [others, viewers],
+    [others, viewers],
+  ] as string[][]);
+  expect(published.map(({ title }) => title)).toEqual(["form", "form"]);
+});
+
 test("does not pass on what else the client sends, such as `expect` and service tokens", async () => {
   const { admitted, published } = takeUploads();
   const { socket, answer } = await openUpload(

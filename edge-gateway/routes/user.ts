@@ -13,7 +13,11 @@ const hashingTimeoutMs = 20_000;
 
 /** How long either may be is for the user service to say. */
 const credentials = v.object({
-  username: textParam("1 to 32 characters. Names that look alike are one name.", "zoë", { maxLength: 32 }),
+  username: textParam(
+    "1 to 32 characters. Names that differ only in letter case, in width or in what nobody sees are one name.",
+    "zoë",
+    { maxLength: 32 },
+  ),
   password: textParam("6 to 32 characters.", "correct horse", { minLength: 6, maxLength: 32, format: "password" }),
 });
 
@@ -115,7 +119,7 @@ export const userEndpoints = [
       signature: v.optional(
         textParam("What to say of oneself; empty for the default.", "One clip a day.", {
           minLength: 0,
-          maxLength: 200,
+          maxLength: 255,
         }),
       ),
     }),

@@ -2,15 +2,16 @@ import { nameKeyOf } from "@flick/platform/name-key.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
+import { isVisible } from "../text.ts";
+
 const maxLength = 32;
 const minPasswordLength = 6;
 /** Some single characters become 18 under NFKC: what the column holds at most. */
 const maxKeyLength = 255;
 
 /**
- * Checks a username (1 to 32 characters, white space around it dropped, nothing invisible in it) and a password (6 to 32
- * characters). `nameKey` is what must be unique: names that differ only in letter case or in a compatible form of the same
- * characters (Unicode's NFKC) share it.
+ * Checks a username (1 to 32 characters, white space around it dropped, no control characters in it) and a password (6 to 32
+ * characters). `nameKey` is what must be unique, see {@link nameKeyOf}.
  *
  * @throws INVALID_PARAMETER naming the field and its limit.
  */
@@ -21,7 +22,7 @@ export function readCredentials(input: { username: string; password: string }): 
 } {
   const name = input.username.normalize("NFC").trim();
   const nameKey = nameKeyOf(input.username);
-  if (!name || !nameKey) throw bad("username: is missing");
+  if (!isVisible(name) || !nameKey) throw bad("username: is missing");
   if (Array.from(name).length > maxLength || nameKey.length > maxKeyLength)
     throw bad(`username: at most ${maxLength} characters`);
   // Control characters, unpaired surrogates, unassigned code points, line separators and marks that only turn the text's direction.

@@ -46,6 +46,16 @@ test("a queue that is full refuses at once, and says how long it is", async () =
   expect(refused[0]?.message).toContain("4");
 });
 
+test("an unknown user who came while the queue was full is told no other than anybody once it is not", async () => {
+  const crowded = createPasswords({ threads: 1, maxQueue: 1, cost: 4 });
+  const crowd = Promise.all([crowded.hash("at work"), crowded.hash("waits")]);
+  const refused = await crowded.verify("anything", null).catch(reasonOf);
+  await crowd;
+  const answered = await crowded.verify("anything", null);
+  crowded.close();
+  expect([refused, answered]).toEqual([Reason.BUSY, false]);
+});
+
 test("a hash that is no hash fails its own call only", async () => {
   expect(await passwords.verify("x", "not a hash")).toBe(false);
   expect(await passwords.verify("y", await passwords.hash("y"))).toBe(true);

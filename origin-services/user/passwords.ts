@@ -74,10 +74,20 @@ export function createPasswords(options: { threads: number; maxQueue?: number; c
   }
 
   const hash = async (password: string) => String(await run({ prehash: prehash(password), cost }));
+
+  /** One for all unknown users. A refusal is not kept: it would tell them from known ones for ever. */
+  function decoyHash(): Promise<string> {
+    decoy ??= hash(randomBytes(16).toString("hex")).catch((error: unknown) => {
+      decoy = undefined;
+      throw error;
+    });
+    return decoy;
+  }
+
   return {
     hash,
     async verify(password, known) {
-      const compared = known ?? (await (decoy ??= hash(randomBytes(16).toString("hex"))));
+      const compared = known ?? (await decoyHash());
       const fits = await run({ prehash: prehash(password), hash: compared });
       return fits === true && known !== null;
     },

@@ -56,6 +56,13 @@ describe("an account", () => {
     }
   });
 
+  test("cannot take a name that differs only in what nobody sees", async () => {
+    await register("zoë 👩‍👩‍👧");
+    for (const name of ["\u200Bzoë 👩‍👩‍👧", "zo\u00ADe\u0308 👩‍👩‍👧", "zoë 👩👩👧\uFE0F", "z\u3164oë\u2060 👩‍👩‍👧"]) {
+      expect(await reason(register(name))).toBe("USERNAME_TAKEN");
+    }
+  });
+
   test("goes to exactly one of 50 clients that ask for the same name at once", async () => {
     const outcomes = await Promise.all(Array.from({ length: 50 }, () => reason(register("wanted"))));
     expect(outcomes.filter((outcome) => outcome === "success")).toHaveLength(1);
@@ -66,6 +73,8 @@ describe("an account", () => {
   test.each([
     ["an empty name", "", password],
     ["a name of blanks", "   ", password],
+    ["a name of zero-width spaces", "\u200B\uFEFF\u2060", password],
+    ["a name of letters that are drawn as nothing", "\u2800 \u3164", password],
     ["a name of 33 characters", "x".repeat(33), password],
     ["a name with a line break", "two\nlines", password],
     ["a name that turns the direction of text", "abc\u202Edef", password],

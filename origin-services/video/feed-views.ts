@@ -1,4 +1,4 @@
-import type { ServiceImpl } from "@connectrpc/connect";
+import { ConnectError, type ServiceImpl } from "@connectrpc/connect";
 import { flickError, reasonOf } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 import type { VideoService } from "@flick/proto/gen/flick/video/v1/video_pb.ts";
@@ -76,7 +76,7 @@ async function verify(token: string, identify: Identify): Promise<{ viewerId?: n
     return { viewerId: await identify(token), refusal: "" };
   } catch (error) {
     if (reasonOf(error) !== Reason.UNAUTHENTICATED) throw error;
-    return { refusal: error instanceof Error ? error.message : "" };
+    return { refusal: ConnectError.from(error).rawMessage };
   }
 }
 

@@ -267,8 +267,9 @@ describe("refused are", () => {
     expect(await works()).toBe(0);
   });
 
-  test("more unfinished uploads than one author may have", async () => {
-    for (let count = 0; count < 16; count++) await uploadsOf().beginUpload(announce(makeFile(100)));
+  test("more unfinished uploads than one author may have, also when they come at once", async () => {
+    const begun = Array.from({ length: 20 }, () => outcome(uploadsOf().beginUpload(announce(makeFile(100)))));
+    expect((await Promise.all(begun)).filter((one) => one === "RATE_LIMITED")).toHaveLength(4);
     expect(await outcome(uploadsOf().beginUpload(announce(makeFile(100))))).toBe("RATE_LIMITED");
   });
 });

@@ -1,4 +1,5 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { Transaction } from "@flick/db/client.ts";
 import { uploads, videos, workCounts } from "@flick/db/schema/video.ts";
 import { transact } from "@flick/db/transaction.ts";
 import { flickError } from "@flick/proto/errors.ts";
@@ -104,18 +105,22 @@ export function createUploadService(
 
   async function begin(authorId: number, announced: Announced): Promise<UploadRow> {
     const open = and(eq(uploads.authorId, authorId), eq(uploads.videoId, 0), gt(uploads.expiresAt, now()));
-    if ((await db.$count(uploads, open)) >= maxOpenUploads) {
-      const message = `you have ${maxOpenUploads} unfinished uploads, and may have no more: complete or abort some`;
-      throw flickError(Reason.RATE_LIMITED, message);
-    }
+    if ((await db.$count(uploads, open)) >= maxOpenUploads) throw tooManyOpen();
     const id = newId();
     const rawKey = makeRawKey("raw", id);
     const storeUploadId = await objects.beginParts(rawKey, { contentType: announced.contentType });
     const times = { createdAt: now(), expiresAt: now() + uploadWaitsMs };
     const partBytes = choosePartBytes(announced.size);
     const row = { ...announced, ...times, id, authorId, partBytes, rawKey, storeUploadId, videoId: 0 };
-    await db.insert(uploads).values(row);
-    return row;
+    const isInserted = await transact(db, async (tx) => {
+      await takeTurns(tx, authorId);
+      if ((await tx.$count(uploads, open)) >= maxOpenUploads) return false;
+      await tx.insert(uploads).values(row);
+      return true;
+    });
+    if (isInserted) return row;
+    await objects.abortParts(rawKey, storeUploadId);
+    throw tooManyOpen();
   }
 
   /** Null when object storage knows of it no more. */
@@ -188,9 +193,7 @@ export function createUploadService(
       const [row] = await tx.select().from(uploads).where(eq(uploads.id, id)).for("update");
       if (!row || row.expiresAt === 0) throw uploadNotFound();
       if (row.videoId > 0) return { videoId: row.videoId, isNew: false };
-      // Uploads of one author take turns here, so that each sees the files of those before it.
-      const unchanged = { count: sql`${workCounts.count}` };
-      await tx.insert(workCounts).values({ userId: authorId, count: 0 }).onDuplicateKeyUpdate({ set: unchanged });
+      await takeTurns(tx, authorId);
       const earlier = sha256 ? await findVideo(tx, authorId, sha256) : 0;
       const videoId = earlier || id;
       await tx.update(uploads).set({ videoId }).where(eq(uploads.id, id));
@@ -208,6 +211,12 @@ export function createUploadService(
     if (!video) throw uploadNotFound();
     return video.id;
   }
+}
+
+/** Uploads of one author wait for each other here, so that each sees those before it. */
+async function takeTurns(tx: Transaction, authorId: number): Promise<void> {
+  const unchanged = { count: sql`${workCounts.count}` };
+  await tx.insert(workCounts).values({ userId: authorId, count: 0 }).onDuplicateKeyUpdate({ set: unchanged });
 }
 
 /** A video of the author from a file with this hash that has not failed; 0 when there is none. */
@@ -237,6 +246,12 @@ function readAnnounced(request: BeginUploadRequest, maxFileBytes: number): Annou
     throw flickError(Reason.INVALID_PARAMETER, "sha256: must be 64 hexadecimal digits");
   return { title, size, contentType, sha256 };
 }
+
+const tooManyOpen = () =>
+  flickError(
+    Reason.RATE_LIMITED,
+    `you have ${maxOpenUploads} unfinished uploads, and may have no more: complete or abort some`,
+  );
 
 const uploadNotFound = () =>
   flickError(Reason.UPLOAD_NOT_FOUND, "upload_id: you have no such upload, or it is gone: begin a new one");

@@ -1,13 +1,14 @@
 import * as v from "valibot";
 
-import { EnvError, readEnv, url } from "../env.ts";
+import { runCommandLine, UsageError } from "../command.ts";
+import { readEnv, url } from "../env.ts";
 import { createLog } from "../log.ts";
 
 import type { EventLog } from "./event-log.ts";
 import { kafkaEnv, openEventLog } from "./open.ts";
 import { topics } from "./topics.ts";
 
-const usage = `The event log, on Kafka with KAFKA_BROKERS, else in Redis Streams at REDIS_URL:
+export const usage = `The event log, on Kafka with KAFKA_BROKERS, else in Redis Streams at REDIS_URL:
 
   bun run events topics                    creates the topics that are missing (Kafka)
   bun run events lag [group]               records that groups have not acknowledged yet
@@ -35,10 +36,6 @@ export async function runEvents(args: readonly string[], env: Record<string, str
   } finally {
     await eventLog.close();
   }
-}
-
-export class UsageError extends Error {
-  override name = "UsageError";
 }
 
 const commands: Record<string, (eventLog: EventLog, args: readonly string[]) => Promise<string>> = {
@@ -111,11 +108,10 @@ function table(rows: readonly string[][]): string {
 }
 
 if (import.meta.main) {
-  try {
-    process.stdout.write(`${await runEvents(process.argv.slice(2), process.env)}\n`);
-  } catch (error) {
-    const known = error instanceof EnvError || error instanceof UsageError || error instanceof Error;
-    process.stderr.write(`${known ? error.message : String(error)}\n`);
-    process.exitCode = 1;
-  }
+  await runCommandLine({
+    help: usage,
+    async run(args) {
+      process.stdout.write(`${await runEvents(args, process.env)}\n`);
+    },
+  });
 }
