@@ -164,6 +164,8 @@ test("an upload that its client breaks off leaves neither a row nor an object", 
     headers: { "content-type": "multipart/form-data; boundary=b" },
   });
   await expect(call).rejects.toThrow();
+  // Time enough for what should not be there to come.
+  await Bun.sleep(1000);
   const deadline = Date.now() + 10_000;
   while ((await flick.objects.list("raw/")).length > before && Date.now() < deadline) await Bun.sleep(100);
   expect(await flick.objects.list("raw/")).toHaveLength(before);
