@@ -66,10 +66,14 @@ export function createKafkaProducer(options: { client: Kafka; timeoutMs: number 
 
   async function sendWaiting(): Promise<void> {
     for (let turn = nextTurn(); turn.length > 0; turn = nextTurn()) {
+      const givenUp = new AbortController();
       try {
-        await within(sendSteps(turn.flatMap(({ records }) => records)), timeoutMs, tooSlow);
+        const records = turn.flatMap((call) => call.records);
+        await within(sendSteps(records, givenUp.signal), timeoutMs, tooSlow);
         for (const { done } of turn) done.resolve();
       } catch (error) {
+        // What is left of it would come among the records of the calls after it.
+        givenUp.abort(error);
         for (const { done } of turn) done.reject(error);
         const failed = producer;
         producer = null;
@@ -93,15 +97,17 @@ export function createKafkaProducer(options: { client: Kafka; timeoutMs: number 
     return turn;
   }
 
-  async function sendSteps(records: readonly KafkaRecord[]): Promise<void> {
+  async function sendSteps(records: readonly KafkaRecord[], givenUp: AbortSignal): Promise<void> {
     const last = records.at(-1)?.topic;
     const first = records.filter(({ topic }) => topic !== last);
     const rest = first.length === 0 ? records : records.filter(({ topic }) => topic === last);
-    for (const step of [first, rest]) for (const request of requestsOf(step)) await sendRequest(request);
+    for (const step of [first, rest]) for (const request of requestsOf(step)) await sendRequest(request, givenUp);
   }
 
-  async function sendRequest(topicMessages: TopicMessages[]): Promise<void> {
+  async function sendRequest(topicMessages: TopicMessages[], givenUp: AbortSignal): Promise<void> {
+    givenUp.throwIfAborted();
     const connected = await (producer ??= connect());
+    givenUp.throwIfAborted();
     await connected.sendBatch({ topicMessages, acks: -1, compression: CompressionTypes.GZIP, timeout: timeoutMs });
   }
 
