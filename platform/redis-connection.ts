@@ -56,7 +56,8 @@ export function createRedisConnection(options: { url: string; log: Log; timeoutM
         wasConnected = true;
         return client;
       } catch (error) {
-        if (failures === 0) log.warn("Redis is not reachable; trying until it is", { error });
+        if (failures === 0 && !closing.signal.aborted)
+          log.warn("Redis is not reachable; trying until it is", { error });
       }
     }
   }
@@ -71,6 +72,7 @@ export function createRedisConnection(options: { url: string; log: Log; timeoutM
       await within(client.connect(), timeoutMs, tooSlow("connecting to Redis", timeoutMs));
       // A server that is still loading its data accepts connections and refuses commands.
       await within(client.send("PING", []), timeoutMs, tooSlow("the first PING to Redis", timeoutMs));
+      closing.signal.throwIfAborted();
     } catch (error) {
       client.close();
       throw error;
