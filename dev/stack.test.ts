@@ -274,7 +274,7 @@ onLinux("bun dev", () => {
       Bun.spawnSync([process.execPath, join(import.meta.dir, "reset.ts")], { env: { FLICK_DATA_DIR: dataDir } });
     const refused = reset();
     expect(refused.exitCode).toBe(1);
-    expect(refused.stdout.toString()).toContain("Another copy is running");
+    expect(refused.stderr.toString()).toContain("Another copy is running");
     stack.process.kill("SIGINT");
     expect(await stack.process.exited).toBe(0);
     expect(reset().exitCode).toBe(0);
