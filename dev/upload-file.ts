@@ -97,13 +97,12 @@ async function sendParts(
   const failed = new AbortController();
   const tell = () => onProgress?.({ doing: "sending", bytes: sent, size: file.size });
 
-  async function urlOf(number: number): Promise<string> {
+  /** Undefined for a part that is there already: an attempt whose answer was lost has brought it, or another run of ours. */
+  async function urlOf(number: number): Promise<string | undefined> {
     if (Date.now() > urls.expireAt - partTimeoutMs / 10) {
       urls = urlsOf(await insist(() => api.beginUpload(token, { upload_id: uploadId }), options));
     }
-    const url = urls.byNumber.get(number);
-    if (!url) throw new Error(`part ${number} has been sent by somebody else meanwhile`);
-    return url;
+    return urls.byNumber.get(number);
   }
 
   const lane = async () => {
@@ -112,7 +111,9 @@ async function sendParts(
       const body = file.slice(from, from + size);
       await insist(async () => {
         failed.signal.throwIfAborted();
-        await putPart(await urlOf(number), body, contentType, failed.signal).catch((error: unknown) => {
+        const url = await urlOf(number);
+        if (url === undefined) return;
+        await putPart(url, body, contentType, failed.signal).catch((error: unknown) => {
           // New addresses for the next attempt, should these have expired.
           if (error instanceof PartRefused && error.status === 403) urls.expireAt = 0;
           throw error;
