@@ -40,7 +40,7 @@ export const limitSettings = section({
     perAccount: quota(5, 3_600, "registrations of one account name"),
     withoutRedis: tier("strict", "registrations from an address while Redis is away"),
   }),
-  publish: section({ perUser: quota(30, 3_600, "videos that a user publishes") }),
+  publish: section({ perUser: quota(30, 3_600, "videos that a user publishes, or has processed once more") }),
   cover: section({ perUser: quota(60, 3_600, "covers that a user chooses") }),
   profile: section({ perUser: quota(30, 3_600, "times that a user changes their profile") }),
   comment: section({ perUser: quota(30, 60, "comments that a user posts or deletes") }),

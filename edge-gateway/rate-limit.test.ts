@@ -80,10 +80,11 @@ describe("the exact limits", () => {
 
   test.each([
     ["publish", "/publish/action?title=x"],
+    ["publish", "/publish/retry?video_id=2"],
     ["cover", "/publish/cover?video_id=2&time_ms=1"],
     ["follow", "/relation/action?to_user_id=2&action_type=1"],
     ["register", "/user/register?username=zoe&password=secret1"],
-  ])("hold for %s", async (name, path) => {
+  ])("hold for %s: %s", async (name, path) => {
     const quota = { count: 1, seconds: 1000 };
     await t.configure({ limits: { [name]: name === "register" ? { perAccount: quota } : { perUser: quota } } });
     const gateway = await t.start(t.startFront());

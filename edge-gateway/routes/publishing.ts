@@ -85,6 +85,8 @@ export const publishingEndpoints = [
       "One that waits for its next attempt is taken at once; one that is being processed, or is ready, stays as it is.",
     access: "required",
     params: v.object({ video_id: requiredIdParam("One of the caller's videos.") }),
+    // It costs as much as another video.
+    limit: "publish",
     answer: v.object({}),
     errors: [Reason.VIDEO_NOT_FOUND],
     async handle({ params, call }, { origin }) {
