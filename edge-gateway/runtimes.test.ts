@@ -1,14 +1,10 @@
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { createRequire } from "node:module";
 import { connect } from "node:net";
-import { fileURLToPath } from "node:url";
 
 import { Code, ConnectError } from "@connectrpc/connect";
-import { startGateway } from "@flick/dev/gateway.ts";
 import { flickError } from "@flick/proto/errors.ts";
 import { Reason } from "@flick/proto/gen/flick/error/v1/error_pb.ts";
 
-import { standaloneVariables } from "./standalone.ts";
 import {
   startFixtureOrigin,
   startFixtureStore,
@@ -17,97 +13,13 @@ import {
   type FixtureOrigin,
   type FixtureStore,
 } from "./testing.ts";
+import { runtimes, type RunningGateway } from "./testing-runtimes.ts";
 
 setDefaultTimeout(60_000);
 
-const root = fileURLToPath(new URL("../", import.meta.url));
 const maxUploadBytes = 20_000_000;
 
-interface RunningGateway {
-  url: string;
-  log: string[];
-  stop(): Promise<void>;
-}
-
-/** A runtime: starts the gateway with these bindings. @throws when they are not right, with what it said. */
-type Runtime = (bindings: Record<string, string>) => Promise<RunningGateway>;
-
-const workerd: Runtime = async (vars) => {
-  const log: string[] = [];
-  const { url, stop } = await startGateway({ vars, log: (line) => void log.push(line) });
-  return { url, log, stop };
-};
-
-const bun: Runtime = (bindings) => run([process.execPath, "--no-env-file", "edge-gateway/bun.ts"], bindings);
-
-const deno: Runtime = (bindings) => {
-  // No more than it needs: the network, and its own variables.
-  const allowed = ["--allow-net", `--allow-env=${standaloneVariables.join(",")}`];
-  const flags = [
-    "--no-prompt",
-    "--no-lock",
-    "--no-remote",
-    "--node-modules-dir=manual",
-    "--unstable-no-legacy-abort",
-    ...allowed,
-  ];
-  return run([denoBinary ?? "", "run", ...flags, "edge-gateway/deno.ts"], bindings);
-};
-
-/** The program itself: what npm puts in its place hands no signal on. Null on systems that npm has none for. */
-const denoBinary = findDeno();
-
-function findDeno(): string | null {
-  const { runInstall } = createRequire(Bun.resolveSync("deno/package.json", root))("./install_api.cjs") as {
-    runInstall: () => string;
-  };
-  try {
-    return runInstall();
-  } catch {
-    return null;
-  }
-}
-
-/** Runs the gateway as a program until it says where it listens. */
-async function run(command: string[], bindings: Record<string, string>): Promise<RunningGateway> {
-  const child = Bun.spawn(command, {
-    cwd: root,
-    env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", PORT: "0", ...bindings },
-    stdout: "pipe",
-    stderr: "inherit",
-  });
-  const log: string[] = [];
-  const { promise: url, resolve, reject } = Promise.withResolvers<string>();
-  const read = async () => {
-    let rest = "";
-    for await (const chunk of child.stdout.pipeThrough(new TextDecoderStream())) {
-      const lines = (rest + chunk).split("\n");
-      rest = lines.pop() ?? "";
-      for (const line of lines) {
-        log.push(line);
-        const { message, url: address } = JSON.parse(line) as { message: string; url?: string };
-        if (message === "listening" && address) resolve(address);
-      }
-    }
-    reject(new Error(log.join("\n")));
-  };
-  const output = read();
-  return {
-    url: await url,
-    log,
-    async stop() {
-      child.kill("SIGTERM");
-      expect(await child.exited).toBe(0);
-      await output;
-    },
-  };
-}
-
-describe.each<[string, Runtime | null]>([
-  ["workerd", workerd],
-  ["Bun", bun],
-  ["Deno", denoBinary === null ? null : deno],
-])("on %s the gateway", (name, runtime) => {
+describe.each(runtimes)("on %s the gateway", (name, runtime) => {
   if (!runtime) return test.skip("is not tried, because there is none for this system", () => {});
   const start = runtime;
   let origin: FixtureOrigin;
