@@ -59,6 +59,7 @@ const commands: Record<string, (eventLog: EventLog, args: readonly string[]) => 
 
   async dlq(eventLog, args) {
     const { words, limit } = readArguments(args, 100);
+    words.forEach(requireDeadLetters);
     const names = words.length > 0 ? words : topics.map(({ name }) => name).filter((name) => hasDeadLetters(name));
     const lines: string[] = [];
     for (const name of names) {
@@ -77,12 +78,18 @@ const commands: Record<string, (eventLog: EventLog, args: readonly string[]) => 
     const { words, limit } = readArguments(args, mostLetters);
     const [topic] = words;
     if (topic === undefined) throw new UsageError(usage);
+    requireDeadLetters(topic);
     return `${await eventLog.replay(topic, limit)} dead letters of ${topic} were published again`;
   },
 };
 
 function hasDeadLetters(name: string): boolean {
   return topics.some((topic) => topic.name === `${name}.dlq`);
+}
+
+/** @throws {UsageError} A name that is not quite right must not look like good news. */
+function requireDeadLetters(name: string): void {
+  if (!hasDeadLetters(name)) throw new UsageError(`There is no topic ${name} whose records can become dead letters.`);
 }
 
 function readArguments(args: readonly string[], usual: number): { words: string[]; limit: number } {

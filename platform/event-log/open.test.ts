@@ -85,6 +85,9 @@ await describeWithKafka("An event log that the environment names", () => {
     expect(await runEvents(["dlq"], plain)).toContain("group plain, 1 attempts");
     expect(await runEvents(["replay", "cdc.videos"], plain)).toMatch(/^\d+ dead letters of cdc\.videos/);
     expect(await runEvents(["dlq", "cdc.videos"], plain)).toBe("there are no dead letters");
+    for (const command of ["dlq", "replay"]) {
+      expect(await runEvents([command, "cdc.vidoes"], plain).catch(String)).toContain("There is no topic cdc.vidoes");
+    }
     const wrong = open({ ...plain, KAFKA_SASL_PASSWORD: "another" });
     await expect(wrong.checkTopics(["cdc.videos"])).rejects.toThrow("uthentication");
     await wrong.close();
