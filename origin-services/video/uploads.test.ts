@@ -274,6 +274,15 @@ describe("refused are", () => {
   });
 });
 
+test("of one file there is one upload, also when its client begins it several times at once", async () => {
+  const file = makeFile(1000);
+  const begun = await Promise.all(Array.from({ length: 8 }, () => uploadsOf().beginUpload(announce(file))));
+  const [uploadId = 0n, ...others] = new Set(begun.map((upload) => upload.uploadId));
+  expect(others).toEqual([]);
+  expect(await rawsOf(uploadId)).toEqual({ objects: 0, open: 1 });
+  expect(await openUploadOf(uploadId)).toBeDefined();
+});
+
 describe("what is given up goes:", () => {
   test("an aborted upload, with its parts", async () => {
     const file = makeFile(1000);

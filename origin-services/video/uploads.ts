@@ -92,17 +92,25 @@ export function createUploadService(
   }
 
   /** The latest unfinished upload of the same file, under the title that it is to have now. */
-  async function goOn(authorId: number, { title, ...file }: Announced) {
-    const { sha256, size, contentType } = file;
-    const open = and(eq(uploads.authorId, authorId), eq(uploads.sha256, sha256), eq(uploads.videoId, 0));
-    const same = and(open, eq(uploads.size, size), eq(uploads.contentType, contentType), gt(uploads.expiresAt, now()));
-    const [found] = await db.select({ id: uploads.id }).from(uploads).where(same).orderBy(desc(uploads.id)).limit(1);
+  async function goOn(authorId: number, announced: Announced) {
+    const found = await findSame(db, authorId, announced);
     if (!found) return null;
-    await db.update(uploads).set({ title }).where(eq(uploads.id, found.id));
+    await db.update(uploads).set({ title: announced.title }).where(eq(uploads.id, found.id));
     const row = await findUpload(authorId, found.id);
     return row && (await describe(row));
   }
 
+  /** @param from the database, or a transaction. */
+  async function findSame(from: Pick<Context["db"], "select">, authorId: number, announced: Announced) {
+    const { sha256, size, contentType } = announced;
+    if (!sha256) return undefined;
+    const open = and(eq(uploads.authorId, authorId), eq(uploads.sha256, sha256), eq(uploads.videoId, 0));
+    const same = and(open, eq(uploads.size, size), eq(uploads.contentType, contentType), gt(uploads.expiresAt, now()));
+    const [found] = await from.select().from(uploads).where(same).orderBy(desc(uploads.id)).limit(1);
+    return found;
+  }
+
+  /** The new upload, or that of the same file which another call has begun meanwhile. */
   async function begin(authorId: number, announced: Announced): Promise<UploadRow> {
     const open = and(eq(uploads.authorId, authorId), eq(uploads.videoId, 0), gt(uploads.expiresAt, now()));
     if ((await db.$count(uploads, open)) >= maxOpenUploads) throw tooManyOpen();
@@ -112,15 +120,17 @@ export function createUploadService(
     const times = { createdAt: now(), expiresAt: now() + uploadWaitsMs };
     const partBytes = choosePartBytes(announced.size);
     const row = { ...announced, ...times, id, authorId, partBytes, rawKey, storeUploadId, videoId: 0 };
-    const isInserted = await transact(db, async (tx) => {
+    const begun = await transact(db, async (tx) => {
       await takeTurns(tx, authorId);
-      if ((await tx.$count(uploads, open)) >= maxOpenUploads) return false;
+      const same = await findSame(tx, authorId, announced);
+      if (same) return same;
+      if ((await tx.$count(uploads, open)) >= maxOpenUploads) return null;
       await tx.insert(uploads).values(row);
-      return true;
+      return row;
     });
-    if (isInserted) return row;
-    await objects.abortParts(rawKey, storeUploadId);
-    throw tooManyOpen();
+    if (begun?.id !== id) await objects.abortParts(rawKey, storeUploadId);
+    if (!begun) throw tooManyOpen();
+    return begun;
   }
 
   /** Null when object storage knows of it no more. */
