@@ -1,4 +1,4 @@
 /** Loaded before every test file (bunfig.toml): what talks to real servers may take longer than Bun's 5 s. */
 import { setDefaultTimeout } from "bun:test";
 
-setDefaultTimeout(60_000);
+setDefaultTimeout(120_000);

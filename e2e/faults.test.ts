@@ -7,20 +7,24 @@ import { atFullSpeed, ffmpeg, runStack, type RunningStack } from "./running-stac
 
 let flick: RunningStack;
 let author: { user_id: number; token: string };
-let clip: string;
+/** A video that is worked on for a while, and one that is ready soon. */
+let long: string;
+let short: string;
 beforeAll(async () => {
   flick = await runStack({ gateway: atFullSpeed });
   author = await flick.signUp();
-  clip = join(flick.dir, "clip.mp4");
+  long = join(flick.dir, "long.mp4");
   const sources = ["-f", "lavfi", "-i", "testsrc2=size=720x1280:rate=25", "-f", "lavfi", "-i", "sine=frequency=440"];
-  await ffmpeg(...sources, "-t", "4", "-preset", "ultrafast", "-pix_fmt", "yuv420p", clip);
+  await ffmpeg(...sources, "-t", "4", "-preset", "ultrafast", "-pix_fmt", "yuv420p", long);
+  short = join(flick.dir, "short.mp4");
+  await ffmpeg("-f", "lavfi", "-i", "testsrc2=size=160x284:rate=10", "-t", "1", "-pix_fmt", "yuv420p", short);
 }, 60_000);
 afterAll(() => flick.stop(), 30_000);
 
 const pidOf = (name: string) => flick.pidOf(name);
 /** A read that asks the database whatever is cached: friends are not. */
 const readFriends = () => flick.api.friendList(author.token);
-const publish = (title: string) => flick.api.publish(author.token, title, Bun.file(clip));
+const publish = (title: string, clip = short) => flick.api.publish(author.token, title, Bun.file(clip));
 
 async function until(what: string, holds: () => Promise<boolean> | boolean, withinMs = 30_000): Promise<void> {
   const deadline = Date.now() + withinMs;
@@ -38,7 +42,7 @@ const outcome = (call: Promise<unknown>) =>
   );
 
 test("a worker killed in the middle of a job loses nothing and publishes nothing twice", async () => {
-  const { video_id } = await publish("interrupted");
+  const { video_id } = await publish("interrupted", long);
   await until("the job is taken", async () => {
     const { video_list } = await flick.api.publishList(author.token);
     return video_list.find((each) => each.id === video_id)?.status === "processing";

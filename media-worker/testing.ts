@@ -288,7 +288,7 @@ export interface Inspection {
   packets: { codec_type: string; pts_time: string; flags: string }[];
 }
 
-export async function until(holds: () => boolean | Promise<boolean>, what: string, withinMs = 20_000): Promise<void> {
+export async function until(holds: () => boolean | Promise<boolean>, what: string, withinMs = 50_000): Promise<void> {
   const deadline = Date.now() + withinMs;
   while (!(await holds())) {
     if (Date.now() > deadline) throw new Error(`waited ${withinMs} ms in vain for ${what}`);
