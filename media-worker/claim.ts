@@ -22,7 +22,7 @@ interface ClaimedJob {
   fence: bigint;
 }
 
-/** How an attempt ended: for good, with a fault that may pass, or because the worker has to stop. */
+/** How an attempt ended: for good, with a fault that may pass, or because the worker has to stop or has no room. */
 export type Fault = "permanent" | "transient" | "interrupted";
 
 /** What every kind of job says of itself. */

@@ -6,9 +6,14 @@ export interface DiskBudget {
   /**
    * Sets room aside for a job; waits for others to give theirs back when there is none, for 30 s at most. Returns what gives it back.
    *
-   * @throws naming the budget, when there is no room or never will be; the signal's reason when it aborts.
+   * @throws {NoRoom} when there is none in time; {Error} when there never will be, the signal's reason when it aborts. Both name the budget.
    */
   reserve(bytes: number, signal: AbortSignal): Promise<() => void>;
+}
+
+/** The job is as good as before, and may be done when others have ended, or elsewhere. */
+export class NoRoom extends Error {
+  override name = "NoRoom";
 }
 
 const defaultWaitMs = 30_000;
@@ -32,7 +37,7 @@ export function createDiskBudget(options: { dir: string; maxBytes: number; waitM
       if (bytes > maxBytes) throw new Error(`the job needs ${bytes} bytes, and DISK_BUDGET_BYTES is ${maxBytes}`);
       const deadline = performance.now() + waitMs;
       for (let why = await whyNot(bytes); why !== null; why = await whyNot(bytes)) {
-        if (performance.now() > deadline) throw new Error(`the job needs ${bytes} bytes of disk: ${why}`);
+        if (performance.now() > deadline) throw new NoRoom(`the job needs ${bytes} bytes of disk: ${why}`);
         await sleep(lookAgainMs, undefined, { signal }).catch(() => signal.throwIfAborted());
       }
       reserved += bytes;

@@ -2,6 +2,7 @@ import type { Log } from "@flick/platform/log.ts";
 
 import { BadUpload } from "./bad-upload.ts";
 import { claimJob, type Claim, type Job, type JobService } from "./claim.ts";
+import { NoRoom } from "./disk-budget.ts";
 import { FfmpegFailure } from "./ffmpeg.ts";
 
 /** One kind of jobs, as whoever looks for work sees it. */
@@ -24,7 +25,7 @@ export interface JobKindOptions<J extends Job, Made> {
   name: string;
   topic: string;
   jobs: JobService<J, Made>;
-  /** Sets aside the disk that the work may take; returns what gives it back. */
+  /** Sets aside the disk that the work may take; returns what gives it back. @throws {NoRoom} and anything else. */
   reserve: (job: J, signal: AbortSignal) => Promise<() => void>;
   /**
    * Does the work and completes the claim; returns what the log should tell of it.
@@ -81,7 +82,7 @@ export function createJobKind<J extends Job, Made>(options: JobKindOptions<J, Ma
       return;
     }
     const bad = error instanceof BadUpload;
-    const fault = bad ? "permanent" : halt.aborted ? "interrupted" : "transient";
+    const fault = bad ? "permanent" : halt.aborted || error instanceof NoRoom ? "interrupted" : "transient";
     const reason = bad ? error.message : options.ourFault;
     const cause = bad ? error.cause : error;
     const fields = { ...which, ended: fault, reason, ...(cause ? { fault: describe(cause, claim) } : {}) };

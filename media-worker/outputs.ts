@@ -1,5 +1,6 @@
 import { stat } from "node:fs/promises";
 import { extname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import type { ObjectStore } from "@flick/platform/object-store/object-store.ts";
 
@@ -19,6 +20,8 @@ export const coverFolder = (videoId: bigint) => `videos/${videoId}/covers/`;
 const lanes = 4;
 /** Of former attempts, which are ten at most. */
 const maxRemoved = 1000;
+const removalTries = 3;
+const removeAgainMs = 500;
 
 /** Files that a job made, on their way to object storage. */
 export function createOutputs(store: ObjectStore) {
@@ -44,13 +47,28 @@ export function createOutputs(store: ObjectStore) {
       return bytes;
     },
 
-    /** Removes what former attempts at a video stored and nobody was told of. Its author may have chosen another cover already. */
-    async removeOthers(videoId: bigint, prefix: string): Promise<number> {
-      const kept = [prefix, coverFolder(videoId)];
-      const found = await store.list(`videos/${videoId}/`);
-      const others = found.filter(({ key }) => !kept.some((folder) => key.startsWith(folder))).slice(0, maxRemoved);
-      for (const { key } of others) await store.delete(key);
-      return others.length;
+    /**
+     * Removes what former attempts at a video stored and nobody was told of. Its author may have chosen another cover already.
+     *
+     * @returns whether it is all gone: what storage does not remove stays until the video is deleted, which is no reason to fail.
+     */
+    async removeOthers(videoId: bigint, prefix: string): Promise<boolean> {
+      for (let tries = 1; ; tries++) {
+        try {
+          await removeOnce(videoId, prefix);
+          return true;
+        } catch {
+          if (tries === removalTries) return false;
+          await sleep(removeAgainMs);
+        }
+      }
     },
   };
+
+  async function removeOnce(videoId: bigint, prefix: string): Promise<void> {
+    const kept = [prefix, coverFolder(videoId)];
+    const found = await store.list(`videos/${videoId}/`);
+    const others = found.filter(({ key }) => !kept.some((folder) => key.startsWith(folder))).slice(0, maxRemoved);
+    for (const { key } of others) await store.delete(key);
+  }
 }

@@ -44,6 +44,8 @@ interface Processed {
   fetchMs: number;
   transcodeMs: number;
   storeMs: number;
+  /** What went wrong after the end. */
+  leftovers?: string;
 }
 
 /** A job with a video: its client may have announced a SHA-256. */
@@ -85,7 +87,7 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
       const prefix = `videos/${jobId}/${fence}/`;
       const outputBytes = await outputs.store(prefix, dir, made.all, signal);
       await claim.complete({ ...describe(prefix, made), sha256 });
-      await outputs.removeOthers(jobId, prefix);
+      const tidied = await outputs.removeOthers(jobId, prefix);
       const { width, height } = made.play;
       return {
         width,
@@ -98,6 +100,7 @@ export function createVideoProcessor({ store, ffmpeg, workDir, limits }: Process
         fetchMs: Math.round(fetchedAt - startedAt),
         transcodeMs: Math.round(transcodedAt - fetchedAt),
         storeMs: Math.round(performance.now() - transcodedAt),
+        ...(tidied ? {} : { leftovers: "of former attempts could not be removed" }),
       };
     });
 }

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, rm, stat, utimes, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -25,6 +25,23 @@ test("folders of workers that are gone are removed, those of others stay", async
   expect(await readdir(join(parent, folder(process.pid)))).toEqual([]);
   await workDir.close();
   expect((await readdir(parent)).toSorted()).toEqual(stay.toSorted());
+});
+
+test("folders of workers elsewhere are removed once nobody has touched them for a day", async () => {
+  const [old, young] = ["flick-media-gone-7", "flick-media-slow-7"];
+  const hoursAgo = (hours: number) => new Date(Date.now() - hours * 3_600_000);
+  for (const [name, hours] of [
+    [old, 25],
+    [young, 23],
+  ] as const) {
+    await mkdir(join(parent, name));
+    await writeFile(join(parent, name, "input"), "x");
+    await utimes(join(parent, name), hoursAgo(hours), hoursAgo(hours));
+  }
+  const workDir = await createWorkDir(parent);
+  await workDir.close();
+  expect(await readdir(parent)).not.toContain(old);
+  expect(await readdir(parent)).toContain(young);
 });
 
 test("a job's folder is private, and gone after it, also when the job fails", async () => {

@@ -1066,7 +1066,7 @@ export type FailJobRequest = Message<"flick.video.v1.FailJobRequest"> & {
   permanent: boolean;
 
   /**
-   * Nothing went wrong, the worker only has to stop: the attempt does not count, and the job is due at once.
+   * Nothing went wrong, the worker only has to stop, or has no room: the attempt does not count, and the job is due at once.
    *
    * @generated from field: bool interrupted = 5;
    */
