@@ -17,12 +17,9 @@ export class UsageError extends Error {
   override name = "UsageError";
 }
 
-/** As a shell has it for what ends by SIGPIPE, which Bun ignores. */
-const brokenPipe = 141;
-
 /**
  * Runs a command line to its end. Errors are told in a few words on standard error; when nobody reads the output any more, as with
- * `| head`, it ends without a word.
+ * `| head`, it ends at once and without a word: its reader has what it wanted, and `bun run` complains of every other code than 0.
  */
 export async function runCommandLine({ help, run, explain = describe, failure = 1 }: CommandLine): Promise<void> {
   for (const stream of [process.stdout, process.stderr]) stream.on("error", endUnread);
@@ -49,6 +46,6 @@ export function describe(error: unknown): string {
 }
 
 function endUnread(error: NodeJS.ErrnoException): void {
-  if (error.code === "EPIPE") process.exit(brokenPipe);
+  if (error.code === "EPIPE") process.exit(0);
   throw error;
 }
