@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { createApiClient } from "./api-client.ts";
-import { uploadFile } from "./upload-file.ts";
+import { titleOf, uploadFile } from "./upload-file.ts";
 
 test("a part that has arrived although its answer was lost is not sent again", async () => {
   const dir = await mkdtemp(join(tmpdir(), "flick-upload-"));
@@ -31,4 +31,14 @@ test("a part that has arrived although its answer was lost is not sent again", a
   expect(seen).toEqual(["/douyin/upload/", "/part", "/douyin/upload/", "/douyin/upload/complete/"]);
   await server.stop(true);
   await rm(dir, { recursive: true });
+});
+
+test.each([
+  ["/a/My day.mp4", "My day"],
+  ["clip.final.MOV", "clip.final"],
+  ["none", "none"],
+  [`${"🎬".repeat(120)}.mp4`, "🎬".repeat(100)],
+  [`${"x".repeat(99)}🎬🎬.mp4`, `${"x".repeat(99)}🎬`],
+])("a video of the file %s is called %s", (path, title) => {
+  expect(titleOf(path)).toBe(title);
 });

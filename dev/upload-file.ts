@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { basename, extname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { sniffBytes, sniffVideo } from "@flick/origin-services/video/sniff.ts";
@@ -29,6 +30,7 @@ export interface UploadedVideo {
   existed: boolean;
 }
 
+const maxTitleLength = 100;
 /** `status_code`s of the API. */
 const incomplete = 30006;
 const hashChunkBytes = 4 * 2 ** 20;
@@ -71,6 +73,13 @@ export async function uploadFile(
       if (!(error instanceof ApiError) || error.statusCode !== incomplete || round === rounds) throw error;
     }
   }
+}
+
+/** What a video is called whose author does not say: as its file, as far as a title may be long. Characters stay whole. */
+export function titleOf(path: string): string {
+  return Array.from(basename(path, extname(path)).normalize("NFC"))
+    .slice(0, maxTitleLength)
+    .join("");
 }
 
 async function hash(file: Blob, onBytes: (bytes: number) => void): Promise<string> {

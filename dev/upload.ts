@@ -1,10 +1,10 @@
-import { basename, extname } from "node:path";
+import { basename } from "node:path";
 import { parseArgs } from "node:util";
 
 import { runCommandLine, UsageError } from "@flick/platform/command.ts";
 
 import { ApiError, createApiClient, type ApiClient } from "./api-client.ts";
-import { uploadFile, type UploadProgress } from "./upload-file.ts";
+import { titleOf, uploadFile, type UploadProgress } from "./upload-file.ts";
 
 const help = `Publishes video files. An upload that broke off goes on where it was when the same command runs again.
 
@@ -48,7 +48,7 @@ async function main(args: string[]): Promise<number> {
   const token = values.token ?? process.env["FLICK_TOKEN"] ?? (await signIn(api, values.user, values.password));
   let failures = 0;
   for (const path of files) {
-    const title = values.title ?? basename(path, extname(path)).slice(0, 100);
+    const title = values.title ?? titleOf(path);
     const show = createBar(basename(path));
     try {
       const { videoId, existed } = await uploadFile(api, token, path, {
