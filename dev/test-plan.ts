@@ -8,8 +8,11 @@ export const allPlaces = 4;
 
 const endToEnd = (...names: string[]) => names.map((name) => `e2e/${name}.test.ts`);
 
-/** Nobody is beside these: one says how many milliseconds everything may take, one how many programs may start anew and fail no call. */
-const alone = endToEnd("feed-cache", "scale-out");
+/**
+ * Nobody is beside these. One says how many milliseconds everything may take, one how many programs may start anew and fail no call, and
+ * one makes 200 calls at once, of which Redis has to count each in time.
+ */
+const alone = [...endToEnd("feed-cache", "scale-out"), "edge-gateway/rate-limit.test.ts"];
 
 /** What transcodes, puts a whole stack under load, or runs Flink. */
 const busy = [...endToEnd("balancing", "kafka-faults", "publish", "worker-kills"), "dev/flink-cdc.test.ts"];
