@@ -18,7 +18,7 @@ export interface CheckResult {
 }
 
 const root = join(import.meta.dir, "..");
-const limitMs = 120_000;
+const limitMs = 300_000;
 /** Of the gateway, gzipped: an isolate must start in no time. */
 const maxWorkerBytes = 300 * 1024;
 
