@@ -5,6 +5,7 @@ import { and, eq, inArray, lte } from "drizzle-orm";
 import type { Context } from "../context.ts";
 import { rawKeyId } from "../raw-key.ts";
 import type { SweptUploads } from "../raw-sweep.ts";
+import { tryEach } from "../try-each.ts";
 
 /** Between the beginning of an upload in object storage and its row lie moments. */
 const minAgeMs = 3_600_000;
@@ -31,12 +32,12 @@ export async function sweepUploads(context: SweepContext): Promise<number> {
   const { db, log, now } = context;
   const due = lte(uploads.expiresAt, now());
   const rows = await db.select().from(uploads).where(due).orderBy(uploads.expiresAt).limit(sweptAtOnce);
-  for (const row of rows) {
+  const swept = await tryEach(rows, async (row) => {
     if (row.videoId > 0) await db.delete(uploads).where(and(eq(uploads.id, row.id), due));
     else await endUpload(context, row);
-  }
-  if (rows.length > 0) log.info("swept uploads", { uploads: rows.length });
-  return rows.length;
+  });
+  if (swept > 0) log.info("swept uploads", { uploads: swept });
+  return swept;
 }
 
 /** Aborts what object storage keeps of uploads that have no row: their beginning was interrupted. Returns how many. */

@@ -309,6 +309,17 @@ describe("what is given up goes:", () => {
     expect(await rawsOf(videoId)).toEqual({ objects: 1, open: 0 });
   });
 
+  test("the others, too, when one of them cannot be swept", async () => {
+    const [broken, other] = await Promise.all(
+      [1000, 1000].map((size) => uploadsOf().beginUpload(announce(makeFile(size)))),
+    );
+    const its = eq(uploads.id, Number(broken?.uploadId));
+    await origin.db.update(uploads).set({ rawKey: "raw/../no-key", expiresAt: 1 }).where(its);
+    await expect(sweepUploads(sweeping(Date.now() + 25 * hour))).rejects.toThrow("1 failed");
+    expect(await openUploadOf(other?.uploadId ?? 0n)).toBeUndefined();
+    await origin.db.delete(uploads).where(its);
+  });
+
   test("an upload that is asked for again and again, after a week", async () => {
     const { uploadId } = await uploadsOf().beginUpload(announce(makeFile(1000)));
     const createdAt = Date.now() - 7 * 24 * hour + 10_000;
