@@ -309,6 +309,29 @@ describe("what is given up goes:", () => {
     expect(await rawsOf(videoId)).toEqual({ objects: 1, open: 0 });
   });
 
+  test("the file of an upload whose video another one had become, though its completion broke off", async () => {
+    const file = makeFile(1000);
+    const [first, second] = [
+      await uploadsOf().beginUpload(announce(file)),
+      await uploadsOf().beginUpload({ ...announce(file), title: "another", sha256: "" }),
+    ];
+    const sha256 = sha256Of(file);
+    await origin.db
+      .update(uploads)
+      .set({ sha256 })
+      .where(eq(uploads.id, Number(second.uploadId)));
+    for (const upload of [first, second]) {
+      await putParts(file, upload);
+      await uploadsOf().completeUpload({ uploadId: upload.uploadId });
+    }
+    const row = await openUploadOf(second.uploadId);
+    expect(row?.videoId).toBe(Number(first.uploadId));
+    await origin.objects.put(row?.rawKey ?? "", Readable.from([file]), { contentType: "video/mp4" });
+    while ((await sweepUploads(sweeping(Date.now() + 25 * hour))) > 0);
+    expect(await rawsOf(second.uploadId)).toEqual({ objects: 0, open: 0 });
+    expect(await rawsOf(first.uploadId)).toEqual({ objects: 1, open: 0 });
+  });
+
   test("the others, too, when one of them cannot be swept", async () => {
     const [broken, other] = await Promise.all(
       [1000, 1000].map((size) => uploadsOf().beginUpload(announce(makeFile(size)))),
