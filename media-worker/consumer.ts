@@ -81,6 +81,8 @@ export async function startConsumer(options: ConsumerOptions): Promise<Consumer>
 
   /** Works through what is due, as many jobs at once as there are slots; tells how many it did. */
   async function sweep(kind: JobKind): Promise<number> {
+    // Mostly there is nothing, and one question tells all lanes.
+    if ((await kind.listDue(1)).length === 0) return 0;
     let done = 0;
     const lane = async () => {
       while (await workNext(kind)) done++;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "bun:test";
 
 import { defaultLimits } from "./limits.ts";
-import { bitrateOf, planVideo } from "./plan.ts";
+import { bitrateOf, planVideo, runTimeLimitMs } from "./plan.ts";
 import type { Probe, ProbedStream } from "./probe.ts";
 import { pictureOf, probeOf, soundOf } from "./testing-probe.ts";
 
@@ -141,6 +141,11 @@ test("time and space are given by duration, the most of both to a video that doe
   expect(unknown.maxOutputBytes).toBe(10_000_000 + 600 * 384_000);
   const tight = planVideo(probed(), { ...defaultLimits, maxOutputBytes: 5000 }, { conforms: false, bytes: 1 });
   expect(tight.run.maxOutputBytes).toBe(5000);
+});
+
+test("no run is given more time than a timer can count, which would end it at once", () => {
+  const generous = { ...defaultLimits, maxDurationS: 86_400, maxRunSPerSecond: 100 };
+  expect(runTimeLimitMs(86_400, generous)).toBe(2_147_483_647);
 });
 
 test("the bitrate of a picture is what the container says, else at most that of the file", () => {

@@ -118,9 +118,12 @@ export function planVideo(
   };
 }
 
+/** A timer of more milliseconds than this would end at once. */
+const longestTimerMs = 2 ** 31 - 1;
+
 /** How long a run over a whole video may take. @param duration seconds, or null when it is not known. */
 export function runTimeLimitMs(duration: number | null, { maxRunS, maxRunSPerSecond, maxDurationS }: Limits): number {
-  return Math.round(1000 * (maxRunS + (duration ?? maxDurationS) * maxRunSPerSecond));
+  return Math.min(longestTimerMs, Math.round(1000 * (maxRunS + (duration ?? maxDurationS) * maxRunSPerSecond)));
 }
 
 /** Bits a second of the picture, from the container or, at most, from the size of the whole file. */
@@ -168,9 +171,10 @@ function graph(video: ProbedStream, probe: Probe, rungs: PlannedRung[], looks: L
     return next ? `${scaled},split[to${name}][from${next.name}]` : `${scaled}[to${name}]`;
   });
   const every = probe.duration === null ? lookStep : momentStep(probe.duration, video.frameRate);
+  // Only what was added here is printed: what a picture itself brings along may look like anything.
   const look =
     `[all]select='lt(mod(n,${every}),${looksPerMoment})',scale=${looks.width}:${looks.height}:flags=area,` +
-    "format=gray,metadata=mode=add:key=look:value=1,metadata=mode=print:file=-[look]";
+    "format=gray,metadata=mode=add:key=look:value=1,metadata=mode=print:key=look:file=-[look]";
   const split = encoded.length > 0 ? "split[all][shown]" : "null[all]";
   return [`[0:${video.index}]${shown},${split}`, ...chain, look].join(";");
 }

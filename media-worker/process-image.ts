@@ -13,7 +13,7 @@ import { inputFile } from "./ffmpeg-run.ts";
 import { tooManyPixels } from "./limits.ts";
 import { forever } from "./outputs.ts";
 import type { ProcessorOptions } from "./process-video.ts";
-import { blame, crashes } from "./verdict.ts";
+import { blame, crashes, lacksSomething } from "./verdict.ts";
 import { firstFrame } from "./webp.ts";
 
 export interface ImageJob extends Job {
@@ -91,7 +91,7 @@ async function run(
 /** What is wrong with a picture; null when that was not its fault. */
 function whyBad({ kind, message, output }: FfmpegFailure, limits: ImageLimits): BadUpload | null {
   if (kind === "signal" && crashes.test(message)) return new BadUpload(unreadable);
-  if (kind !== "exit" || /No space left on device/.test(output.stderr)) return null;
+  if (kind !== "exit" || lacksSomething(output)) return null;
   // FFmpeg checks sizes against a limit of its own too.
   if (/max pixel count|Picture size .* is invalid/.test(output.stderr)) return tooManyPixels(limits);
   return new BadUpload(unreadable);

@@ -31,6 +31,7 @@ describe("when FFmpeg gives up", () => {
     ],
     ["pixels beyond the limit name it", "exit", gaveUp, "exceeds specified max pixel count 1", "1000000 pixels"],
     ["a crash is the file's fault", "signal", "killed by SIGSEGV", "", "not a video"],
+    ["a lack of processes is not", "exit", "ffprobe exited with code 2", "launch.sh: 49: Cannot fork", null],
     ["being killed is not", "signal", "killed by SIGKILL", "", null],
     ["a missing program is not", "start", "cannot be started", "", null],
   ];
@@ -43,6 +44,20 @@ describe("when FFmpeg gives up", () => {
     ["what breaks off is damaged", "exit", gaveUp, "Error while decoding", "damaged"],
     ["a demand for too much memory is told", "exit", gaveUp, "Cannot allocate memory", "memory"],
     ["a full disk is our fault", "exit", gaveUp, "No space left on device", null],
+    [
+      "so is a lack of threads",
+      "exit",
+      gaveUp,
+      "opening decoder for input stream #0:0 : Resource temporarily unavailable",
+      null,
+    ],
+    [
+      "also for an encoder",
+      "exit",
+      gaveUp,
+      "Error while opening encoder for output stream #0:0 - maybe incorrect",
+      null,
+    ],
     ["a crash is the file's fault", "signal", "killed by SIGABRT", "", "damaged"],
     ["a result beyond the limit on files names it", "signal", "killed by SIGXFSZ", "", "5000 bytes"],
     ["also when FFmpeg sees it itself", "exit", gaveUp, "Error writing trailer: File too large", "5000 bytes"],

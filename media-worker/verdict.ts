@@ -1,5 +1,5 @@
 import { BadUpload } from "./bad-upload.ts";
-import { FfmpegFailure } from "./ffmpeg.ts";
+import { FfmpegFailure, type FfmpegOutput } from "./ffmpeg.ts";
 import type { FfmpegRun } from "./ffmpeg-run.ts";
 import type { Rung } from "./ladder.ts";
 import { durationGraceS, tooLong, tooManyPixels, tooManyStreams, type Limits } from "./limits.ts";
@@ -16,6 +16,18 @@ const tooMuchMemory = "The video needs more memory to decode than we can give it
 export const crashes = /SIGSEGV|SIGBUS|SIGABRT|SIGFPE|SIGILL|SIGXFSZ|SIGSYS/;
 
 /**
+ * What this machine lacks, so that FFmpeg ends as it does on a bad file: disk, or processes and threads (without which it cannot open an
+ * encoder, whose settings are all ours, either).
+ */
+const lacks = /No space left on device|Resource temporarily unavailable|Cannot fork|Error while opening encoder/;
+const lacksMemory = /Cannot allocate memory/;
+
+/** Did a program end for want of something that may be there the next time? */
+export function lacksSomething({ stderr }: FfmpegOutput): boolean {
+  return lacks.test(stderr) && !lacksMemory.test(stderr);
+}
+
+/**
  * What to throw when FFmpeg's programs failed on a file.
  *
  * @param why what is wrong with the file; null when that was not its fault.
@@ -30,7 +42,7 @@ export function blame(error: unknown, why: (failure: FfmpegFailure) => BadUpload
 export function whyUnreadable(failure: FfmpegFailure, limits: Limits): BadUpload | null {
   const { kind, message, output } = failure;
   if (kind === "signal" && crashes.test(message)) return new BadUpload(notAVideo);
-  if (kind !== "exit") return null;
+  if (kind !== "exit" || lacksSomething(output)) return null;
   if (/max pixel count/.test(output.stderr)) return tooManyPixels(limits);
   if (/exceeds max_streams/.test(output.stderr)) return tooManyStreams(limits);
   if (/moov atom not found|ended prematurely/.test(output.stderr)) return new BadUpload(cut);
@@ -42,10 +54,10 @@ export function whyUndecodable(failure: FfmpegFailure, run: FfmpegRun, limits: L
   const { kind, message, output } = failure;
   if (kind === "signal" && /SIGXFSZ/.test(message)) return tooLarge(run);
   if (kind === "signal" && crashes.test(message)) return new BadUpload(damaged);
-  if (kind !== "exit" || /No space left on device/.test(output.stderr)) return null;
+  if (kind !== "exit" || lacksSomething(output)) return null;
   if (/File too large/.test(output.stderr)) return tooLarge(run);
   if (/max pixel count/.test(output.stderr)) return tooManyPixels(limits);
-  if (/Cannot allocate memory/.test(output.stderr)) return new BadUpload(tooMuchMemory);
+  if (lacksMemory.test(output.stderr)) return new BadUpload(tooMuchMemory);
   return new BadUpload(lookTimes(output.stdout).length === 0 ? noPicture : damaged);
 }
 
@@ -76,7 +88,7 @@ export function checkResult(
     const audio = result.streams.find((stream) => stream.type === "audio");
     if (!video?.duration || result.duration === null) throw new BadUpload(noPicture);
     if (result.duration > limits.maxDurationS + durationGraceS) throw tooLong(limits);
-    if (lacks(source, result) && stderr.trim() !== "") throw new BadUpload(cut);
+    if (isCut(source, result) && stderr.trim() !== "") throw new BadUpload(cut);
     if (video.codec !== "h264" || video.pixelFormat !== "yuv420p")
       throw new Error("the result is not H.264 in yuv420p");
     if (video.width !== rung.width || video.height !== rung.height) throw new Error("the result has another size");
@@ -91,7 +103,7 @@ export function checkResult(
  * duration, is no loss: the last picture is shown for a time that the result need not keep. Even so it only counts as cut when
  * FFmpeg complained too, because a slide show may show its last picture for long.
  */
-function lacks(source: Probe, result: Probe): boolean {
+function isCut(source: Probe, result: Probe): boolean {
   return isShort(source.duration, result.duration) || isShort(pictureDuration(source), pictureDuration(result));
 }
 

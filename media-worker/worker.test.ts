@@ -129,7 +129,14 @@ describe("finding work", () => {
     ]);
   });
 
-  test("a job that finds no room on the disk is tried again", async () => {
+  test("a sweep that finds nothing asks once, however many jobs could be done at once", async () => {
+    const before = workers.service.sweeps();
+    const worker = await workers.startWorker({ SWEEP_INTERVAL_MS: never, CONCURRENCY: "8" });
+    expect(await worker.stop()).toBe(0);
+    expect(workers.service.sweeps() - before).toBe(1);
+  });
+
+  test("a job for which the disk is too small is tried again", async () => {
     const worker = await workers.startWorker({ SWEEP_INTERVAL_MS: "100", DISK_BUDGET_BYTES: "1048576" });
     const large = join(workers.dir, "large.mp4");
     await Bun.write(large, new Uint8Array(500_000));

@@ -2,11 +2,12 @@ import { createFfmpeg } from "../ffmpeg.ts";
 import { bad, doubled } from "./bad.ts";
 import { changing } from "./changing.ts";
 import type { Entry } from "./entry.ts";
+import { titled } from "./exif.ts";
 import { good } from "./good.ts";
 import { runEntry, type CorpusOptions, type EntryResult } from "./run.ts";
 
 /** Every file of the corpus. */
-export const corpus: readonly Entry[] = [...good, ...changing, ...doubled, ...bad];
+export const corpus: readonly Entry[] = [...good, ...changing, titled, ...doubled, ...bad];
 
 /** A server that nobody may ask anything, and what it was asked all the same. */
 export function startBait(): { url: string; requests: string[]; stop(): Promise<void> } {

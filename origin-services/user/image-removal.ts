@@ -2,6 +2,7 @@ import { profileImages } from "@flick/db/schema/user.ts";
 import { and, eq, lte } from "drizzle-orm";
 
 import type { Context } from "../context.ts";
+import { tryEach } from "../try-each.ts";
 
 const removedAtOnce = 100;
 
@@ -17,10 +18,10 @@ export async function removeReplacedImages({
 }: Pick<Context, "db" | "objects" | "log" | "now">): Promise<number> {
   const due = and(eq(profileImages.status, "replaced"), lte(profileImages.jobDueAt, now()));
   const rows = await db.select().from(profileImages).where(due).orderBy(profileImages.jobDueAt).limit(removedAtOnce);
-  for (const { id, rawKey, imageKey } of rows) {
+  const removed = await tryEach(rows, async ({ id, rawKey, imageKey }) => {
     await Promise.all([rawKey, imageKey].filter((key) => key !== "").map((key) => objects.delete(key)));
     await db.delete(profileImages).where(and(due, eq(profileImages.id, id)));
-  }
-  if (rows.length > 0) log.info("removed replaced pictures", { pictures: rows.length });
-  return rows.length;
+  });
+  if (removed > 0) log.info("removed replaced pictures", { pictures: removed });
+  return removed;
 }

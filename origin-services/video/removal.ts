@@ -3,7 +3,6 @@ import { and, eq, lte, or } from "drizzle-orm";
 
 import { cacheKeys } from "../cache-keys.ts";
 import type { Context } from "../context.ts";
-import { feedDays } from "./cached-videos.ts";
 
 /** For whoever takes a removal on, from one step to the next; another process goes on with it when the first one has died. */
 const leaseMs = 20_000;
@@ -21,7 +20,7 @@ const settleMs = 30_000;
 type VideoRow = typeof videos.$inferSelect;
 
 /**
- * Removes what deleted videos leave: at once their objects, likes, comments and places in the cache, and, when nothing more can
+ * Removes what deleted videos leave: at once their objects, likes, comments and values in the cache, and, when nothing more can
  * come, the rest and the row. The row is the job, as it is for the media worker: whatever dies, somebody else goes on with it.
  *
  * @returns what goes once through the rows that are due, and tells how many rows are gone.
@@ -71,10 +70,7 @@ export function createVideoRemoval(context: Context): () => Promise<number> {
     } else {
       await putOff(row, settledAt);
     }
-    await Promise.all([
-      cache.delete([cacheKeys.video(id), cacheKeys.published(authorId), cacheKeys.videoCounts(id)]),
-      row.feedTime !== null && cache.remove(feedDays, cacheKeys.feedDay(row.feedTime), { id, feedTime: row.feedTime }),
-    ]);
+    await cache.delete([cacheKeys.video(id), cacheKeys.published(authorId), cacheKeys.videoCounts(id)]);
     return settled;
   }
 

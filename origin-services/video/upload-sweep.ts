@@ -5,6 +5,7 @@ import { and, eq, inArray, lte } from "drizzle-orm";
 import type { Context } from "../context.ts";
 import { rawKeyId } from "../raw-key.ts";
 import type { SweptUploads } from "../raw-sweep.ts";
+import { tryEach } from "../try-each.ts";
 
 /** Between the beginning of an upload in object storage and its row lie moments. */
 const minAgeMs = 3_600_000;
@@ -28,15 +29,17 @@ export async function endUpload({ db, objects }: Pick<SweepContext, "db" | "obje
 
 /** Ends the uploads that have expired, and forgets those that have become videos. Returns how many. */
 export async function sweepUploads(context: SweepContext): Promise<number> {
-  const { db, log, now } = context;
+  const { db, objects, log, now } = context;
   const due = lte(uploads.expiresAt, now());
   const rows = await db.select().from(uploads).where(due).orderBy(uploads.expiresAt).limit(sweptAtOnce);
-  for (const row of rows) {
-    if (row.videoId > 0) await db.delete(uploads).where(and(eq(uploads.id, row.id), due));
-    else await endUpload(context, row);
-  }
-  if (rows.length > 0) log.info("swept uploads", { uploads: rows.length });
-  return rows.length;
+  const swept = await tryEach(rows, async (row) => {
+    if (row.videoId === 0) return endUpload(context, row);
+    // Of an upload that turned out to be an earlier video's, whoever completed it may have died before it deleted the file.
+    if (row.videoId !== row.id) await objects.delete(row.rawKey);
+    await db.delete(uploads).where(and(eq(uploads.id, row.id), due));
+  });
+  if (swept > 0) log.info("swept uploads", { uploads: swept });
+  return swept;
 }
 
 /** Aborts what object storage keeps of uploads that have no row: their beginning was interrupted. Returns how many. */

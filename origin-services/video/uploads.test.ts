@@ -309,6 +309,40 @@ describe("what is given up goes:", () => {
     expect(await rawsOf(videoId)).toEqual({ objects: 1, open: 0 });
   });
 
+  test("the file of an upload whose video another one had become, though its completion broke off", async () => {
+    const file = makeFile(1000);
+    const [first, second] = [
+      await uploadsOf().beginUpload(announce(file)),
+      await uploadsOf().beginUpload({ ...announce(file), title: "another", sha256: "" }),
+    ];
+    const sha256 = sha256Of(file);
+    await origin.db
+      .update(uploads)
+      .set({ sha256 })
+      .where(eq(uploads.id, Number(second.uploadId)));
+    for (const upload of [first, second]) {
+      await putParts(file, upload);
+      await uploadsOf().completeUpload({ uploadId: upload.uploadId });
+    }
+    const row = await openUploadOf(second.uploadId);
+    expect(row?.videoId).toBe(Number(first.uploadId));
+    await origin.objects.put(row?.rawKey ?? "", Readable.from([file]), { contentType: "video/mp4" });
+    while ((await sweepUploads(sweeping(Date.now() + 25 * hour))) > 0);
+    expect(await rawsOf(second.uploadId)).toEqual({ objects: 0, open: 0 });
+    expect(await rawsOf(first.uploadId)).toEqual({ objects: 1, open: 0 });
+  });
+
+  test("the others, too, when one of them cannot be swept", async () => {
+    const [broken, other] = await Promise.all(
+      [1000, 1000].map((size) => uploadsOf().beginUpload(announce(makeFile(size)))),
+    );
+    const its = eq(uploads.id, Number(broken?.uploadId));
+    await origin.db.update(uploads).set({ rawKey: "raw/../no-key", expiresAt: 1 }).where(its);
+    await expect(sweepUploads(sweeping(Date.now() + 25 * hour))).rejects.toThrow("1 failed");
+    expect(await openUploadOf(other?.uploadId ?? 0n)).toBeUndefined();
+    await origin.db.delete(uploads).where(its);
+  });
+
   test("an upload that is asked for again and again, after a week", async () => {
     const { uploadId } = await uploadsOf().beginUpload(announce(makeFile(1000)));
     const createdAt = Date.now() - 7 * 24 * hour + 10_000;

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-import type { Pool, RowDataPacket } from "mysql2/promise";
+import type { Pool } from "mysql2/promise";
+
+import { askMysql } from "./ask-mysql.ts";
 
 /** Where a change lies in the binlog. */
 export interface BinlogPlace {
@@ -19,7 +21,8 @@ export interface VisibleCommits {
 }
 
 const withinMs = 30_000;
-const answerWithinMs = 5_000;
+/** For the server's answer that it has waited so long in vain. */
+const latenessMs = 5_000;
 const longestPollMs = 20;
 /** MariaDB names a new file some moments before the last transactions of the old one can be seen. */
 const newFileMs = 250;
@@ -68,10 +71,10 @@ export function watchVisibleCommits(mysql: Pool, signal: AbortSignal): VisibleCo
 
   async function untilInMysql(place: BinlogPlace): Promise<void> {
     if (!place.gtid) return pause(blindMs);
-    const [rows] = await mysql.query<RowDataPacket[]>({
+    const rows = await askMysql(mysql, {
       sql: "SELECT WAIT_FOR_EXECUTED_GTID_SET(?, ?) AS late",
       values: [place.gtid, withinMs / 1000],
-      timeout: withinMs + answerWithinMs,
+      timeout: withinMs + latenessMs,
     });
     if (rows[0]?.["late"] !== 0) throw notVisible(place);
     seen = { file: place.file, pos: place.pos + 1 };
@@ -93,14 +96,13 @@ function isEarlier(file: string, later: string): boolean {
 
 /** The end of the last transaction that the engine has committed. */
 async function committedPlace(mysql: Pool): Promise<BinlogPlace> {
-  const sql = "SHOW STATUS LIKE 'binlog_snapshot_%'";
-  const [rows] = await mysql.query<RowDataPacket[]>({ sql, timeout: answerWithinMs });
+  const rows = await askMysql(mysql, { sql: "SHOW STATUS LIKE 'binlog_snapshot_%'" });
   const status = new Map(rows.map((row) => [String(row["Variable_name"]).toLowerCase(), String(row["Value"])]));
   return { file: status.get("binlog_snapshot_file") ?? "", pos: Number(status.get("binlog_snapshot_position")) };
 }
 
 async function isMariadb(mysql: Pool): Promise<boolean> {
-  const [rows] = await mysql.query<RowDataPacket[]>("SELECT VERSION() AS version");
+  const rows = await askMysql(mysql, { sql: "SELECT VERSION() AS version" });
   return String(rows[0]?.["version"]).includes("MariaDB");
 }
 
