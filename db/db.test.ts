@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 
+import { startFreezingProxy } from "@flick/dev/freezing-proxy.ts";
 import { testServers } from "@flick/dev/testing.ts";
 import { eq, sql } from "drizzle-orm";
 
@@ -47,6 +48,28 @@ describe("the pool", () => {
     await db.insert(users).values(user(Number.MAX_SAFE_INTEGER, "𠮷🎬"));
     const [row] = await db.select().from(users).where(eq(users.nameKey, "𠮷🎬"));
     expect(row).toMatchObject({ id: Number.MAX_SAFE_INTEGER, name: "𠮷🎬" });
+  });
+
+  test("does without connections on which the server is silent, in a transaction or not, and not without idle ones", async () => {
+    const proxy = await startFreezingProxy(database.url);
+    const silent = connectDatabase({ url: proxy.url, connections: 3, silenceMs: 400 });
+    const ask = () => silent.db.execute(sql`SELECT 1`);
+    const askInTransaction = () => silent.db.transaction((tx) => tx.execute(sql`SELECT 1`));
+    try {
+      await Promise.all([ask(), ask(), askInTransaction()]);
+      expect(proxy.connections()).toBe(3);
+      await Bun.sleep(1_000);
+      await Promise.all([ask(), ask(), askInTransaction()]);
+      expect(proxy.connections()).toBe(3);
+      proxy.freeze();
+      const faults = await Promise.all([ask, ask, askInTransaction].map((each) => faultOf(each())));
+      expect(faults).toEqual(["unavailable", "unavailable", "unavailable"]);
+      await Promise.all([ask(), ask(), askInTransaction()]);
+      expect(proxy.connections()).toBe(6);
+    } finally {
+      proxy.stop();
+      await silent.close();
+    }
   });
 
   test("sets its limits in every session", async () => {
