@@ -2,7 +2,6 @@ import { expect, test } from "bun:test";
 
 import type { Instance } from "./balancer.ts";
 import { consoleLog } from "./log.ts";
-import type { Redis } from "./redis.ts";
 import { createRegistry } from "./registry.ts";
 
 test("first requests that were cut off while they read the list keep nobody after them from it", async () => {
@@ -10,7 +9,7 @@ test("first requests that were cut off while they read the list keep nobody afte
   let answers = false;
   const redis = {
     hgetall: () => (answers ? Promise.resolve(["http://a", announcement]) : new Promise(() => {})),
-  } as unknown as Redis;
+  };
   const seen: (readonly Instance[])[] = [];
   const update = (instances: readonly Instance[]) => void seen.push(instances);
   const options = { redis, staticUrls: [], services: ["video"], update, log: consoleLog, now: Date.now };

@@ -3,7 +3,6 @@ import * as v from "valibot";
 
 import type { Instance } from "./balancer.ts";
 import type { Log } from "./log.ts";
-import type { Redis } from "./redis.ts";
 
 /** Who serves what, as far as this isolate knows. */
 export interface Registry {
@@ -31,7 +30,7 @@ const emptyListDoubtedMs = 10_000;
  * @param options.now milliseconds since 1970.
  */
 export function createRegistry(options: {
-  redis: Redis | null;
+  redis: Announcements | null;
   staticUrls: readonly string[];
   services: readonly string[];
   update: (instances: readonly Instance[]) => void;
@@ -47,7 +46,7 @@ export function createRegistry(options: {
 
   take([]);
 
-  async function read(from: Redis): Promise<void> {
+  async function read(from: Announcements): Promise<void> {
     try {
       const announced = parseInstances(await from.hgetall(instancesKey));
       if (announced.length > 0) announcedAt = now();
@@ -117,4 +116,9 @@ function isOriginUrl(text: string): boolean {
   if (text.length > 200 || !URL.canParse(text)) return false;
   const { protocol, username, password, search, hash } = new URL(text);
   return /^https?:$/.test(protocol) && username + password + search + hash === "" && !/[/?#]$/.test(text);
+}
+
+/** What is read of Redis. */
+interface Announcements {
+  hgetall(key: string): Promise<unknown>;
 }

@@ -1,4 +1,4 @@
-import { CompressionTypes, type Kafka, type Message, type Producer, type TopicMessages } from "kafkajs";
+import { CompressionTypes, type Message, type Producer, type ProducerConfig, type TopicMessages } from "kafkajs";
 
 import { within } from "../within.ts";
 
@@ -40,10 +40,10 @@ interface Waiting {
  * nothing twice; after one that failed for good it is replaced, because kafkajs would give that request's sequence numbers
  * to the next, whose records the broker could then take for repeated ones.
  */
-export function createKafkaProducer(options: { client: Kafka; timeoutMs: number }): KafkaProducer {
+export function createKafkaProducer(options: { client: Client; timeoutMs: number }): KafkaProducer {
   const { client, timeoutMs } = options;
   const waiting: Waiting[] = [];
-  let producer: Promise<Producer> | null = null;
+  let producer: Promise<ClientProducer> | null = null;
   let sending: Promise<void> | null = null;
   let closed = false;
   const tooSlow = () => new Error(`Kafka has not acknowledged the records within ${timeoutMs} ms`);
@@ -111,7 +111,7 @@ export function createKafkaProducer(options: { client: Kafka; timeoutMs: number 
     await connected.sendBatch({ topicMessages, acks: -1, compression: CompressionTypes.GZIP, timeout: timeoutMs });
   }
 
-  async function connect(): Promise<Producer> {
+  async function connect(): Promise<ClientProducer> {
     const created = client.producer({
       idempotent: true,
       allowAutoTopicCreation: false,
@@ -156,3 +156,10 @@ function byTopics(byTopic: ReadonlyMap<string, Message[]>): TopicMessages[] {
 function bytesOf(records: readonly KafkaRecord[]): number {
   return records.reduce((sum, { key, value }) => sum + Buffer.byteLength(key) + Buffer.byteLength(value) + 64, 0);
 }
+
+/** What is needed of kafkajs' client. */
+interface Client {
+  producer(config: ProducerConfig): ClientProducer;
+}
+
+type ClientProducer = Pick<Producer, "connect" | "disconnect" | "sendBatch">;
